@@ -1,0 +1,12 @@
+//! The runtime of a policy server.
+
+pub mod clock;
+pub mod local;
+pub mod module;
+pub mod settings;
+pub mod database {
+    //! The daemon's database (placeholder until it lands).
+    /// The daemon's database. Cheap to clone.
+    #[derive(Clone)]
+    pub struct Database(pub sea_orm::DatabaseConnection);
+}

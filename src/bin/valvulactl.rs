@@ -1,0 +1,2 @@
+//! valvulactl
+fn main() {}

@@ -1,0 +1,2 @@
+//! valvulad
+fn main() {}
