@@ -4,6 +4,7 @@ pub mod clock;
 pub mod local;
 pub mod module;
 pub mod settings;
+pub mod stats;
 pub mod database {
     //! The daemon's database (placeholder until it lands).
     /// The daemon's database. Cheap to clone.
