@@ -1,0 +1,189 @@
+//! The running daemon.
+
+use std::fs::File;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, ExitStatus};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{Home, Output};
+
+/// How long a daemon may take to be ready or to end: far more than it needs on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running `valvulad`. Killed when dropped.
+pub struct Daemon<'a> {
+    home: &'a Home,
+    child: Mutex<Child>,
+    notify: UnixDatagram,
+    /// Where the log of this run begins.
+    log_start: usize,
+}
+
+impl<'a> Daemon<'a> {
+    #[track_caller]
+    pub(crate) fn start(home: &'a Home) -> Self {
+        let daemon = Self::spawn(home);
+        daemon.wait_ready();
+        daemon
+    }
+
+    /// Starts it without waiting.
+    pub fn spawn(home: &'a Home) -> Self {
+        // Readiness as systemd learns it: the daemon says so after its ports listen.
+        let socket = home.path("notify.sock");
+        let _ = std::fs::remove_file(&socket);
+        let notify = UnixDatagram::bind(&socket).expect("a notify socket");
+        notify.set_read_timeout(Some(Duration::from_millis(20))).expect("a read timeout");
+        let log = File::options().create(true).append(true).open(home.path("log")).expect("a log file");
+        let log_start = std::fs::read(home.path("log")).map_or(0, |text| text.len());
+        let mut command = home.daemon_command();
+        command.env("NOTIFY_SOCKET", &socket).stdout(log.try_clone().expect("the log's second handle")).stderr(log);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Self { home, child: Mutex::new(child), notify, log_start }
+    }
+
+    /// Waits until it says `READY=1`.
+    ///
+    /// # Panics
+    /// When it ends instead, or does not say so within a minute.
+    #[track_caller]
+    pub fn wait_ready(&self) {
+        let since = Instant::now();
+        while !self.notified("READY=1") {
+            if let Some(status) = self.ended() {
+                panic!("the daemon ended with {status}:\n{}", self.log());
+            }
+            assert!(since.elapsed() < PATIENCE, "the daemon is not ready:\n{}", self.log());
+        }
+    }
+
+    /// Whether the next message to systemd, if there is one within 20 ms, holds `line`.
+    pub fn notified(&self, line: &str) -> bool {
+        let mut message = [0; 4096];
+        match self.notify.recv(&mut message) {
+            Ok(length) => String::from_utf8_lossy(&message[..length]).lines().any(|found| found == line),
+            Err(_) => false,
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child().id()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.child().try_wait().expect("its status can be asked")
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a process id")).expect("not 0");
+        kill_process(pid, signal).expect("the daemon takes signals");
+    }
+
+    /// Waits until it ends by itself; gives its exit code, or 128 and the signal that ended it.
+    ///
+    /// # Panics
+    /// When it does not within a minute, with its log.
+    #[track_caller]
+    pub fn wait(&self) -> i32 {
+        let ended = testkit::wait_for("the daemon ends", PATIENCE, || self.ended());
+        ended.0.code().unwrap_or_else(|| 128 + ended.0.signal().unwrap_or_default())
+    }
+
+    /// Ends it as systemd does and gives its exit code.
+    #[track_caller]
+    pub fn stop(&self) -> i32 {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&self) {
+        let mut child = self.child();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// What it logged in this run so far.
+    pub fn log(&self) -> String {
+        let text = std::fs::read(self.home.path("log")).unwrap_or_default();
+        String::from_utf8_lossy(&text[self.log_start.min(text.len())..]).into_owned()
+    }
+
+    /// Waits for a line of the log that holds each of `parts`, and gives it.
+    ///
+    /// # Panics
+    /// When there is none within ten seconds, with the log.
+    #[track_caller]
+    pub fn wait_log(&self, parts: &[&str]) -> String {
+        let since = Instant::now();
+        loop {
+            let log = self.log();
+            if let Some(line) = log.lines().find(|line| parts.iter().all(|part| line.contains(part))) {
+                return line.to_owned();
+            }
+            assert!(since.elapsed() < Duration::from_secs(10), "no line with {parts:?} in the log:\n{log}");
+            #[allow(clippy::disallowed_methods)] // no arbiter runs on a test's thread
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// How many lines of the log hold each of `parts`.
+    pub fn count_log(&self, parts: &[&str]) -> usize {
+        self.log().lines().filter(|line| parts.iter().all(|part| line.contains(part))).count()
+    }
+
+    /// Asks it through `valvulactl`, which must succeed.
+    #[track_caller]
+    pub fn control(&self, arguments: &[&str]) -> Output {
+        self.home.valvulactl(arguments).ok()
+    }
+
+    /// `valvulad -s --json`.
+    #[track_caller]
+    pub fn stats(&self) -> serde_json::Value {
+        let output = self.home.valvulad(&["-s", "--json"]).ok();
+        serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", output.stdout))
+    }
+
+    /// What the statistics say of the listener `name`.
+    #[track_caller]
+    pub fn listener(&self, name: &str) -> serde_json::Value {
+        named(&self.stats()["listeners"], name)
+    }
+
+    /// What the statistics say of the module `name`.
+    #[track_caller]
+    pub fn module(&self, name: &str) -> serde_json::Value {
+        named(&self.stats()["modules"], name)
+    }
+
+    fn child(&self) -> std::sync::MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[track_caller]
+fn named(list: &serde_json::Value, name: &str) -> serde_json::Value {
+    let found = list.as_array().and_then(|list| list.iter().find(|entry| entry["name"] == name));
+    found.unwrap_or_else(|| panic!("no {name} in {list}")).clone()
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        self.kill();
+        // A test that fails shows what the daemon saw.
+        if std::thread::panicking() {
+            #[allow(clippy::print_stderr)]
+            {
+                eprintln!("---- log of the daemon\n{}", self.log());
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What the integration tests drive: the real `valvulad` and `valvulactl`, policy connections of raw
+//! bytes, SMTP, and a private Postfix.
+//!
+//! It knows no crate of the project on purpose: a fault shared by the daemon's codec and the tests'
+//! would never show. Whatever it starts ends with the test, however that ends.
+
+mod addresses;
+mod daemon;
+mod home;
+mod policy;
+mod postfix;
+mod smtp;
+
+pub use addresses::{loopback, loopback6};
+pub use daemon::Daemon;
+pub use home::{Home, Output, Programs};
+pub use policy::{Address, Connection, Request};
+pub use postfix::Postfix;
+pub use smtp::Smtp;
+pub use testkit::{Engine, Server, TestDatabase, wait_for, wait_until};
+
+/// The programs under test. Only the root package's integration tests know where cargo built them.
+#[macro_export]
+macro_rules! programs {
+    () => {
+        $crate::Programs { valvulad: env!("CARGO_BIN_EXE_valvulad"), valvulactl: env!("CARGO_BIN_EXE_valvulactl") }
+    };
+}
