@@ -109,17 +109,23 @@ impl Home {
 
     /// Runs `valvulad -c valvula.toml ARGUMENTS` to its end.
     pub fn valvulad(&self, arguments: &[&str]) -> Output {
-        self.run(self.programs.valvulad, arguments)
+        self.run(self.programs.valvulad, arguments, &[])
+    }
+
+    /// The same with more in its environment.
+    pub fn valvulad_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+        self.run(self.programs.valvulad, arguments, environment)
     }
 
     /// Runs `valvulactl -c valvula.toml ARGUMENTS` to its end.
     pub fn valvulactl(&self, arguments: &[&str]) -> Output {
-        self.run(self.programs.valvulactl, arguments)
+        self.run(self.programs.valvulactl, arguments, &[])
     }
 
-    fn run(&self, program: &str, arguments: &[&str]) -> Output {
+    fn run(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         let mut command = self.command(program);
-        let output = command.args(arguments).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        command.args(arguments).envs(environment.iter().copied());
+        let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Output {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
