@@ -139,7 +139,15 @@ impl Home {
     /// When it ends instead, with its log.
     #[track_caller]
     pub fn start(&self) -> Daemon<'_> {
-        Daemon::start(self)
+        self.start_with(&[], &[])
+    }
+
+    /// The same with further flags and a further environment.
+    #[track_caller]
+    pub fn start_with(&self, flags: &[&str], environment: &[(&str, &str)]) -> Daemon<'_> {
+        let daemon = Daemon::spawn_with(self, flags, environment);
+        daemon.wait_ready();
+        daemon
     }
 
     /// `valvulad -c valvula.toml`, ready to be run by [`Daemon`].
