@@ -1,6 +1,7 @@
 //! The runtime of a policy server.
 
 pub mod clock;
+pub mod counting;
 pub mod local;
 pub mod module;
 pub mod settings;

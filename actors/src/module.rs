@@ -22,6 +22,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use libvalvula::{Request, Verdict};
 
 use crate::clock::Clock;
+use crate::counting::Counters;
 use crate::database::Database;
 use crate::local::Local;
 use crate::settings::Section;
@@ -166,6 +167,8 @@ pub struct ModuleContext {
     pub local: Local,
     /// The daemon's database. The module must be able to live while it is away.
     pub database: Database,
+    /// The daemon's counters, which outlive a reload.
+    pub counters: Counters,
     /// The time of day; injected, so that a test can set it.
     pub clock: Clock,
 }

@@ -1,0 +1,366 @@
+//! Counters and messages of one shard, and the decision: may this request be charged, and to what.
+//!
+//! Pure and sequential: whoever holds the book decides. An account and its domain always stand in the
+//! same book, so that both are charged or neither.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use smallvec::SmallVec;
+
+use super::counter::{Counter, RUN, UNLIMITED, WINDOWS};
+use super::event::{Event, Worth};
+use super::instance::{Due, Instances, Message};
+
+/// Limits of a counter, by window; [`UNLIMITED`]: none.
+pub type Limits = [i64; WINDOWS];
+
+/// A request that wants to be charged.
+#[derive(Debug, Clone, Copy)]
+pub struct Draft<'a> {
+    /// Message, recipient and worth.
+    pub event: Event,
+    /// The account, in normal form.
+    pub account: &'a [u8],
+    /// Its domain, in normal form; empty: none, and nothing is charged to a domain.
+    pub domain: &'a [u8],
+    /// When the current minute, hour and run began.
+    pub windows: [i64; WINDOWS],
+    /// When the last of them closes.
+    pub closes: i64,
+    /// Which of the runs open at the same time this is: 0, unless periods overlap.
+    pub slot: u8,
+    /// The account's limits.
+    pub account_limits: Limits,
+    /// The domain's limits.
+    pub domain_limits: Limits,
+    /// Charge it also when it is over a limit: its mail will be accepted all the same.
+    pub force: bool,
+}
+
+/// A limit that has no room for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Over {
+    /// The domain's limit, not the account's.
+    pub domain: bool,
+    /// Which window: `MINUTE`, `HOUR` or `RUN`.
+    pub window: usize,
+    /// The limit.
+    pub limit: i64,
+    /// What was used of it before.
+    pub used: i64,
+    /// What the request wanted to add.
+    pub count: u32,
+}
+
+/// What a request comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ruling {
+    /// There was room: charged, or nothing was due.
+    Pass,
+    /// Over a limit. Charged only if the draft was forced.
+    Over(Over),
+}
+
+/// Where a message was charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    windows: [i64; WINDOWS],
+    slot: u8,
+}
+
+/// Which counter: kind and name. Kinds 0 and 1 are accounts and domains; each further slot has two more,
+/// which hold that slot's run only.
+pub type Key = (u8, Arc<[u8]>);
+
+/// What was changed, so that it can be undone; and which limits it was decided by.
+#[derive(Debug, Default)]
+pub struct Undo {
+    /// Counters as they were, in the order changed, and the limits that the change was held against.
+    pub counters: SmallVec<[(Key, Option<Counter>, Limits); 2]>,
+    message: Option<(Event, Option<Message<Place, Over>>)>,
+}
+
+/// One shard's counters and messages.
+#[derive(Debug)]
+pub struct Book {
+    kinds: Vec<HashMap<Arc<[u8]>, Counter, RandomState>>,
+    messages: Instances<Place, Over>,
+    dirty: Vec<Key>,
+}
+
+/// One line of a charge: a counter, and which of its windows are meant.
+struct Line<'a> {
+    kind: u8,
+    name: &'a [u8],
+    windows: std::ops::Range<usize>,
+    limits: &'a Limits,
+}
+
+impl<'a> Draft<'a> {
+    fn lines(&'a self) -> SmallVec<[Line<'a>; 4]> {
+        let mut lines = SmallVec::new();
+        let sides = [(0, self.account, &self.account_limits), (1, self.domain, &self.domain_limits)];
+        for (kind, name, limits) in sides {
+            if kind == 1 && name.is_empty() {
+                continue;
+            }
+            let main = if self.slot == 0 { 0..WINDOWS } else { 0..RUN };
+            lines.push(Line { kind, name, windows: main, limits });
+            if self.slot > 0 {
+                lines.push(Line { kind: kind + 2 * self.slot, name, windows: RUN..WINDOWS, limits });
+            }
+        }
+        lines
+    }
+}
+
+impl Book {
+    /// An empty book that remembers at most `messages` messages.
+    pub fn new(messages: usize) -> Self {
+        Self { kinds: vec![HashMap::default(); 2], messages: Instances::new(messages), dirty: Vec::new() }
+    }
+
+    /// Decides `draft` at `now` (seconds since 1970) and charges it. With `undo`, notes what to put back.
+    pub fn decide(&mut self, now: u64, draft: &Draft<'_>, mut undo: Option<&mut Undo>) -> Ruling {
+        let due = self.messages.due(now, &draft.event);
+        if due == Due::Nothing {
+            return self.messages.note(now, &draft.event).map_or(Ruling::Pass, |over| Ruling::Over(*over));
+        }
+        if let Some(undo) = undo.as_deref_mut() {
+            undo.message = Some((draft.event, self.messages.image(&draft.event)));
+        }
+        match due {
+            Due::Nothing => Ruling::Pass,
+            Due::GiveBack(count) => {
+                let places = self.messages.given_back(now, &draft.event, count);
+                self.give_back(draft, &places, undo);
+                Ruling::Pass
+            }
+            Due::Charge(count) => match self.over(draft, count) {
+                Some(over) if !draft.force => {
+                    if matches!(draft.event.worth, Worth::Message(_)) {
+                        // refused as a whole: none of its recipients was accepted
+                        let places = self.messages.refused(now, &draft.event);
+                        self.give_back(draft, &places, undo);
+                    }
+                    Ruling::Over(over)
+                }
+                over => {
+                    let place = self.charge(draft, count, undo);
+                    self.messages.charged(now, &draft.event, place, count, over);
+                    over.map_or(Ruling::Pass, Ruling::Over)
+                }
+            },
+        }
+    }
+
+    /// What [`Book::decide`] would say, changing nothing.
+    pub fn peek(&self, now: u64, draft: &Draft<'_>) -> (Due, Ruling) {
+        let due = self.messages.due(now, &draft.event);
+        let over = match due {
+            Due::Charge(count) => self.over(draft, count),
+            _ => self.messages.note(now, &draft.event).copied(),
+        };
+        (due, over.map_or(Ruling::Pass, Ruling::Over))
+    }
+
+    /// What is used of the draft's windows: by the account and by the domain.
+    pub fn used(&self, draft: &Draft<'_>) -> [[i64; WINDOWS]; 2] {
+        let mut used = [[0; WINDOWS]; 2];
+        for line in draft.lines() {
+            let counter = self.find(line.kind, line.name);
+            for window in line.windows.clone() {
+                used[usize::from(line.kind % 2)][window] =
+                    counter.map_or(0, |counter| counter.tallies[window].used_in(draft.windows[window]));
+            }
+        }
+        used
+    }
+
+    /// Puts back what `undo` noted.
+    pub fn undo(&mut self, undo: Undo) {
+        for ((kind, name), image, _) in undo.counters.into_iter().rev() {
+            let counters = &mut self.kinds[usize::from(kind)];
+            match image {
+                Some(image) => {
+                    counters.insert(name, image);
+                }
+                None => {
+                    counters.remove(&name);
+                }
+            }
+        }
+        if let Some((event, image)) = undo.message {
+            self.messages.restore(&event, image);
+        }
+    }
+
+    /// Takes what is to be written, at most `room` counters of it: each as it stands, with `unwritten`
+    /// as the change since it was last taken.
+    pub fn take_dirty(&mut self, room: usize, mut take: impl FnMut(Key, &Counter)) -> usize {
+        let mut taken = 0;
+        while taken < room {
+            let Some(key) = self.dirty.pop() else { break };
+            let Some(counter) = self.kinds[usize::from(key.0)].get_mut(&key.1) else { continue };
+            if !std::mem::take(&mut counter.dirty) || counter.is_written() {
+                continue;
+            }
+            take(key, counter);
+            counter.tallies.iter_mut().for_each(|tally| tally.unwritten = 0);
+            taken += 1;
+        }
+        taken
+    }
+
+    /// How many counters are waiting to be written.
+    pub fn dirty(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// How many counters there are.
+    pub fn len(&self) -> usize {
+        self.kinds.iter().map(HashMap::len).sum()
+    }
+
+    /// How many messages are remembered.
+    pub fn messages(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// The counter `key`, made if there is none.
+    pub fn counter(&mut self, kind: u8, name: &[u8]) -> &mut Counter {
+        self.entry(kind, name).1
+    }
+
+    /// The counter `key`, if there is one.
+    pub fn find(&self, kind: u8, name: &[u8]) -> Option<&Counter> {
+        self.kinds.get(usize::from(kind))?.get(name)
+    }
+
+    /// All counters.
+    pub fn each(&self, mut see: impl FnMut(u8, &[u8], &Counter)) {
+        for (kind, counters) in (0..).zip(&self.kinds) {
+            for (name, counter) in counters {
+                see(kind, name, counter);
+            }
+        }
+    }
+
+    /// Forgets counters all of whose windows have closed, and old messages.
+    pub fn sweep(&mut self, now: u64) {
+        let closed = i64::try_from(now).unwrap_or(i64::MAX);
+        for counters in &mut self.kinds {
+            counters.retain(|_, counter| counter.dirty || counter.closes >= closed || !counter.is_written());
+            if counters.capacity() > 64 && counters.capacity() / 8 > counters.len() {
+                counters.shrink_to_fit();
+            }
+        }
+        self.messages.forget_old(now, usize::MAX);
+    }
+
+    /// The limit without room for `count` more; of several the longest window's, whose end is when the
+    /// request can pass.
+    fn over(&self, draft: &Draft<'_>, count: u32) -> Option<Over> {
+        let mut over: Option<Over> = None;
+        for line in draft.lines() {
+            let counter = self.find(line.kind, line.name);
+            for window in line.windows.clone() {
+                let limit = line.limits[window];
+                let used = counter.map_or(0, |counter| counter.tallies[window].used_in(draft.windows[window]));
+                let is_over = limit != UNLIMITED && used.saturating_add(i64::from(count)) > limit;
+                if is_over && over.is_none_or(|over| over.window < window) {
+                    over = Some(Over { domain: line.kind % 2 == 1, window, limit, used, count });
+                }
+            }
+        }
+        over
+    }
+
+    fn charge(&mut self, draft: &Draft<'_>, count: u32, mut undo: Option<&mut Undo>) -> Place {
+        let mut windows = draft.windows;
+        for line in draft.lines() {
+            self.change(draft, &line, undo.as_deref_mut(), |counter| {
+                for window in line.windows.clone() {
+                    let from = counter.tallies[window].add(draft.windows[window], i64::from(count));
+                    windows[window] = windows[window].max(from);
+                }
+            });
+        }
+        Place { windows, slot: draft.slot }
+    }
+
+    fn give_back(
+        &mut self,
+        draft: &Draft<'_>,
+        places: &[super::instance::Charged<Place>],
+        mut undo: Option<&mut Undo>,
+    ) {
+        for charged in places {
+            // the message was charged where its slot was then
+            let then = Draft { slot: charged.place.slot, ..*draft };
+            for line in then.lines() {
+                self.change(&then, &line, undo.as_deref_mut(), |counter| {
+                    for window in line.windows.clone() {
+                        counter.tallies[window].give_back(charged.place.windows[window], i64::from(charged.count));
+                    }
+                });
+            }
+        }
+    }
+
+    /// Changes one counter: notes how it was, and that it is to be written.
+    fn change(
+        &mut self,
+        draft: &Draft<'_>,
+        line: &Line<'_>,
+        undo: Option<&mut Undo>,
+        change: impl FnOnce(&mut Counter),
+    ) {
+        let limits = if draft.force { [UNLIMITED; WINDOWS] } else { *line.limits };
+        if let Some(undo) = undo {
+            let before = self.find(line.kind, line.name).copied();
+            let (name, counter) = self.entry(line.kind, line.name);
+            undo.counters.push(((line.kind, name.clone()), before, limits));
+            change(counter);
+            counter.closes = counter.closes.max(draft.closes);
+            if !std::mem::replace(&mut counter.dirty, true) {
+                self.dirty.push((line.kind, name));
+            }
+            return;
+        }
+        if let Some(counter) = self.kinds.get_mut(usize::from(line.kind)).and_then(|kind| kind.get_mut(line.name)) {
+            change(counter);
+            counter.closes = counter.closes.max(draft.closes);
+            if counter.dirty {
+                return;
+            }
+        } else {
+            let counter = self.entry(line.kind, line.name).1;
+            change(counter);
+            counter.closes = draft.closes;
+        }
+        let (name, counter) = self.entry(line.kind, line.name);
+        counter.dirty = true;
+        self.dirty.push((line.kind, name));
+    }
+
+    fn entry(&mut self, kind: u8, name: &[u8]) -> (Arc<[u8]>, &mut Counter) {
+        let kind = usize::from(kind);
+        if self.kinds.len() <= kind {
+            self.kinds.resize_with(kind + 1, HashMap::default);
+        }
+        let counters = &mut self.kinds[kind];
+        let name: Arc<[u8]> = match counters.get_key_value(name) {
+            Some((name, _)) => name.clone(),
+            None => name.into(),
+        };
+        let counter = counters.entry(name.clone()).or_default();
+        (name, counter)
+    }
+}
+
+#[cfg(test)]
+#[path = "book_tests.rs"]
+mod tests;
