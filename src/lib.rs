@@ -1,1 +1,7 @@
-//! daemon
+//! The daemon `valvulad` as a library: everything its two programs are made of, and the builder by which
+//! a third party makes a daemon with modules of its own.
+
+pub mod config;
+pub mod control;
+pub mod log;
+pub mod registry;

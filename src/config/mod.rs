@@ -1,0 +1,79 @@
+//! The configuration: read from files and environment, merged, checked whole.
+//!
+//! [`load`] gives either settings that hold no fault or every fault there is, each with file, line and key.
+//! Nothing here opens a socket or a database, so a configuration can be checked anywhere.
+
+mod environment;
+mod listener;
+mod logging;
+mod merge;
+mod module;
+mod server;
+mod sources;
+mod toml_layer;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use actors::settings::{Fault, Faults, Node, Section};
+
+pub use listener::{Listener, SocketOwner};
+pub use logging::{Format, LEVELS, Log, Target};
+pub use module::{ModuleSettings, OnFailure};
+pub use server::{Identity, Server};
+
+use crate::registry::Registry;
+
+/// Where the configuration is when nothing else is said.
+pub const DEFAULT_PATH: &str = "/etc/valvula/valvula.toml";
+
+/// A whole configuration without a fault.
+pub struct Settings {
+    /// `[server]`.
+    pub server: Server,
+    /// `[log]`.
+    pub log: Log,
+    /// Each `[[listener]]`, in the order of the files.
+    pub listeners: Vec<Listener>,
+    /// Each module that a chain names or a section sets up, by name.
+    pub modules: Vec<ModuleSettings>,
+}
+
+/// Reads the configuration at `main` with `environment` over it.
+pub fn load(
+    main: &Path,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    registry: &Registry,
+) -> Result<Settings, Vec<Fault>> {
+    let faults = Faults::default();
+    let tree = sources::read(main, environment, &faults);
+    let readable = faults.is_empty();
+    let settings = read(tree, registry, &faults, readable);
+    let mut found = faults.take();
+    if found.is_empty() {
+        return Ok(settings);
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    found.retain(|fault| seen.insert(fault.clone()));
+    Err(found)
+}
+
+/// `whole` is false when a file could not be read: what is missing may then stand in that file.
+fn read(tree: Node, registry: &Registry, faults: &Faults, whole: bool) -> Settings {
+    let mut root = Section::new("", tree, faults.clone());
+    let server = Server::read(root.table("server"));
+    let log = Log::read(root.table("log"));
+    let all_modules = root.table("module");
+    let sections = all_modules.remaining().map(|name| module::plain_name(name).to_owned()).collect();
+    let nameable = listener::Nameable { registry, sections, whole };
+    let listeners = listener::read_all(root.tables("listener"), &nameable);
+    if !root.has("listener") && whole {
+        root.fault("listener", "no listener is configured: expected at least one [[listener]]");
+    }
+    let modules = module::read_all(all_modules, &listeners, registry);
+    root.finish();
+    Settings { server, log, listeners, modules }
+}
+
+#[cfg(test)]
+mod tests;
