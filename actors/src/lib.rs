@@ -1,14 +1,45 @@
-//! The runtime of a policy server.
+//! The runtime of a policy server: supervised actors, ports, sessions, chains, the module contract,
+//! statistics.
+//!
+//! ```text
+//! system arbiter   Port (one a listener) · Stats · PostfixConfig · Store
+//! worker arbiters  Worker · a replica of every module actor · the sessions handed to it
+//! ```
+//!
+//! A request's way: the **Port** accepts the connection and hands it to a **Worker**; its **Session**
+//! reads the request, and its **Chain** sends it to one **module actor** after the other, each on the
+//! same thread, each behind its own gate, deadline and containment; the first opinion is the answer.
+//!
+//! `examples/embed.rs` runs a policy server with one handler in some twenty lines.
 
+mod bind;
+mod chain;
 pub mod clock;
 pub mod counting;
-pub mod local;
-pub mod module;
-pub mod settings;
-pub mod stats;
 pub mod database {
     //! The daemon's database (placeholder until it lands).
     /// The daemon's database. Cheap to clone.
     #[derive(Clone)]
     pub struct Database(pub sea_orm::DatabaseConnection);
 }
+mod gate;
+pub mod local;
+mod log_limit;
+pub mod mail;
+pub mod module;
+mod module_actor;
+mod port;
+pub mod postfix_config;
+pub mod restart;
+mod runtime;
+pub mod runtime_settings;
+mod seat;
+mod session;
+pub mod settings;
+mod socket;
+pub mod stats;
+pub mod supervise;
+mod worker;
+
+pub use bind::{BindError, Bound};
+pub use runtime::{OrderError, ReadyModule, Restarted, Runtime};

@@ -1,0 +1,237 @@
+//! The Port actor: the supervisor of one listener.
+//!
+//! It owns the listening socket, accepts, and hands each connection to the next worker in turn. At
+//! `max_connections` it stops accepting, so that further connections wait in the kernel's backlog. It
+//! takes orders: suspend, resume, restart, end. The listening socket outlives restarts of this actor:
+//! connections that come meanwhile wait in the kernel and lose nothing.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, SpawnHandle, Supervised, WrapFuture};
+use slog::{Logger, error, info, warn};
+use tokio::time::{Instant, sleep};
+
+use crate::bind::{Acceptor, Listening};
+use crate::log_limit::LogLimit;
+use crate::mail::post;
+use crate::seat::Seats;
+use crate::socket::Accepted;
+use crate::supervise::Restart;
+use crate::worker::{EndSessions, Open, PortId, Worker};
+
+/// How long to wait when there is no file descriptor for the next connection.
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
+
+/// What a port is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PortState {
+    /// It accepts connections.
+    Listening,
+    /// It does not; open connections go on, new ones wait in the kernel.
+    Suspended,
+}
+
+impl PortState {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Listening => "listening",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
+/// The state, shared with the report.
+#[derive(Debug, Default)]
+pub(crate) struct SharedState(AtomicU8);
+
+impl SharedState {
+    fn set(&self, state: PortState) {
+        self.0.store(state as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> PortState {
+        if self.0.load(Ordering::Relaxed) == 0 { PortState::Listening } else { PortState::Suspended }
+    }
+}
+
+/// Stop accepting.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Suspend;
+
+/// Accept again.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Resume;
+
+/// Stop accepting for good and let go of the listening socket.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct End;
+
+/// The actor.
+pub(crate) struct Port {
+    id: PortId,
+    listening: Listening,
+    seats: Arc<Seats>,
+    state: Arc<SharedState>,
+    workers: Vec<Addr<Worker>>,
+    accepting: Option<SpawnHandle>,
+    health: Arc<crate::supervise::Health>,
+    log: Logger,
+}
+
+impl Port {
+    pub(crate) fn new(
+        id: PortId,
+        listening: Listening,
+        (seats, state): (Arc<Seats>, Arc<SharedState>),
+        workers: Vec<Addr<Worker>>,
+        health: Arc<crate::supervise::Health>,
+        log: Logger,
+    ) -> Self {
+        Self { id, listening, seats, state, workers, accepting: None, health, log }
+    }
+
+    fn accept(&mut self, context: &mut Context<Self>) {
+        if self.accepting.is_some() {
+            return;
+        }
+        match self.listening.acceptor() {
+            Ok(acceptor) => {
+                let handing = Handing {
+                    id: self.id,
+                    acceptor,
+                    seats: self.seats.clone(),
+                    workers: self.workers.clone(),
+                    log: self.log.clone(),
+                };
+                self.accepting = Some(context.spawn(handing.run().into_actor(self)));
+            }
+            // Counted by the supervisor; past its intensity the runtime ends the process.
+            Err(failure) => panic!("cannot accept on {}: {failure}", self.listening.endpoint()),
+        }
+    }
+}
+
+impl Actor for Port {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        self.accepting = None;
+        if self.health.is_down() {
+            error!(self.log, "listener cannot accept connections"; "address" => %self.listening.endpoint());
+            return;
+        }
+        if self.state.get() == PortState::Listening {
+            self.accept(context);
+        }
+    }
+}
+
+impl Supervised for Port {}
+
+impl Handler<Suspend> for Port {
+    type Result = ();
+
+    fn handle(&mut self, _: Suspend, context: &mut Self::Context) {
+        self.state.set(PortState::Suspended);
+        if let Some(accepting) = self.accepting.take() {
+            context.cancel_future(accepting);
+        }
+        info!(self.log, "listener suspended"; "address" => %self.listening.endpoint());
+    }
+}
+
+impl Handler<Resume> for Port {
+    type Result = ();
+
+    fn handle(&mut self, _: Resume, context: &mut Self::Context) {
+        self.state.set(PortState::Listening);
+        self.accept(context);
+        info!(self.log, "listener resumed"; "address" => %self.listening.endpoint());
+    }
+}
+
+impl Handler<Restart> for Port {
+    type Result = ();
+
+    /// Its sessions end after the request in hand, and it accepts anew.
+    fn handle(&mut self, _: Restart, context: &mut Self::Context) {
+        for worker in &self.workers {
+            post(worker, EndSessions { port: Some(self.id), at_once: false });
+        }
+        context.stop();
+    }
+}
+
+impl Handler<End> for Port {
+    type Result = ();
+
+    fn handle(&mut self, _: End, context: &mut Self::Context) {
+        self.health.retire();
+        context.stop();
+    }
+}
+
+/// The acceptor: takes connections and hands them out, round-robin, so that they spread exactly.
+struct Handing {
+    id: PortId,
+    acceptor: Acceptor,
+    seats: Arc<Seats>,
+    workers: Vec<Addr<Worker>>,
+    log: Logger,
+}
+
+impl Handing {
+    async fn run(self) {
+        let complaints = LogLimit::new(1, Duration::from_secs(10));
+        for worker in self.workers.iter().cycle() {
+            // The place first: a connection that may not be open is not accepted.
+            let seat = self.seats.take().await;
+            let socket = loop {
+                match self.accept().await {
+                    Ok(socket) => break socket,
+                    Err(failure) if is_the_clients(&failure) => {}
+                    Err(failure) => {
+                        if let Some(passed_over) = complaints.allow(Instant::now()) {
+                            warn!(self.log, "cannot accept a connection, trying again";
+                                "error" => %failure, "not_logged_before" => passed_over);
+                        }
+                        sleep(OUT_OF_DESCRIPTORS).await;
+                    }
+                }
+            };
+            post(worker, Open { port: self.id, socket, seat: seat.seated() });
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match &self.acceptor {
+            Acceptor::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // An answer is one small write; it must not wait for an acknowledgement.
+                stream.set_nodelay(true)?;
+                Ok(Accepted::Tcp(stream.into_std()?))
+            }
+            Acceptor::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Accepted::Unix(stream.into_std()?))
+            }
+        }
+    }
+}
+
+/// A connection that its client gave up before it was accepted: not a fault of ours.
+fn is_the_clients(failure: &io::Error) -> bool {
+    matches!(
+        failure.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::InvalidInput
+    )
+}

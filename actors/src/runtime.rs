@@ -1,0 +1,443 @@
+//! The runtime: everything together. Starts the actors, serves, reloads by swap, takes an operator's
+//! orders, reports, stops.
+//!
+//! It runs on the thread of the actix system it was started in (the system arbiter), where the ports,
+//! Stats and the Postfix-config actor live; the workers are arbiters of their own.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix::Addr;
+use parking_lot::Mutex;
+use slog::{Logger, info, o, warn};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::bind::{BindError, Bound};
+use crate::mail::{ask, post};
+use crate::module::{Decide, Module, Query};
+use crate::port::{End, Port, Resume, SharedState, Suspend};
+use crate::runtime_settings::{ListenerSettings, ModuleSettings};
+use crate::seat::Seats;
+use crate::stats::{Batch, Snapshot, Stats, Totals};
+use crate::supervise::{Health, Restart, supervise};
+use crate::worker::{EndSessions, Flush, Install, Loaded, PortId, Replica, Worker};
+
+mod reporting;
+
+/// How often it is looked whether the last request in hand is answered, while stopping.
+const POLL: Duration = Duration::from_millis(10);
+
+/// A module that is ready, and how it is to be run.
+#[derive(Clone)]
+pub struct ReadyModule {
+    /// What is common to all modules.
+    pub settings: ModuleSettings,
+    /// The module.
+    pub module: Arc<dyn Module>,
+}
+
+impl ReadyModule {
+    /// A module made of one function, with the defaults. For programs that embed the runtime.
+    pub fn from_fn(name: &str, decide: impl Fn(Arc<Query>) -> Decide + Send + Sync + 'static) -> Self {
+        struct Function<F>(F);
+        impl<F: Fn(Arc<Query>) -> Decide + Send + Sync + 'static> Module for Function<F> {
+            fn decide(self: Arc<Self>, query: Arc<Query>) -> Decide {
+                (self.0)(query)
+            }
+        }
+        Self { settings: ModuleSettings::new(name), module: Arc::new(Function(decide)) }
+    }
+}
+
+/// An order that names nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// There is no such thing; these there are.
+    #[error("no {kind} is called {name:?}; there are: {known}")]
+    Unknown {
+        /// `listener`, `listener or module`.
+        kind: &'static str,
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+}
+
+/// What was restarted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restarted {
+    /// A listener.
+    Port,
+    /// A module, on all workers.
+    Module,
+    /// The Stats actor.
+    Stats,
+}
+
+struct PortEntry {
+    id: PortId,
+    settings: Arc<ListenerSettings>,
+    address: Addr<Port>,
+    health: Arc<Health>,
+    seats: Arc<Seats>,
+    state: Arc<SharedState>,
+    bound: libvalvula::Endpoint,
+}
+
+#[derive(Default)]
+struct Inside {
+    ports: Vec<PortEntry>,
+    modules: Vec<Loaded>,
+    replicas: Vec<Replica>,
+    /// Restarts of modules before the last reload, whose actors are gone.
+    old_restarts: std::collections::HashMap<Arc<str>, u64>,
+}
+
+struct WorkerHandle {
+    arbiter: actix_rt::Arbiter,
+    address: Addr<Worker>,
+}
+
+/// The running actors. Cheap to clone.
+#[derive(Clone)]
+pub struct Runtime(Arc<Shared>);
+
+struct Shared {
+    log: Logger,
+    workers: Vec<WorkerHandle>,
+    stats: Addr<Stats>,
+    stats_health: Arc<Health>,
+    inside: Mutex<Inside>,
+    next_port: AtomicUsize,
+    started: Instant,
+    version: String,
+}
+
+impl Runtime {
+    /// Starts the workers and the Stats actor. `workers` of 0 is one per core. Must be called within an
+    /// actix system.
+    ///
+    /// # Errors
+    /// A worker's thread could not be started.
+    pub async fn start(workers: usize, version: &str, log: &Logger) -> std::io::Result<Self> {
+        let count = match workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            more => more,
+        };
+        let (stats, stats_health) = supervise("stats", log, |_| Stats::default());
+        let mut handles = Vec::with_capacity(count);
+        for number in 0..count {
+            let arbiter = actix_rt::Arbiter::new();
+            let (send, receive) = tokio::sync::oneshot::channel();
+            let (worker_log, to) = (log.new(o!()), stats.clone());
+            arbiter.spawn_fn(move || {
+                let name = format!("worker {number}");
+                let (address, _) = supervise(&name, &worker_log, |_| Worker::new(worker_log.clone(), to));
+                let _ = send.send(address);
+            });
+            let address = receive.await.map_err(|_| std::io::Error::other(format!("worker {number} did not start")))?;
+            handles.push(WorkerHandle { arbiter, address });
+        }
+        Ok(Self(Arc::new(Shared {
+            log: log.clone(),
+            workers: handles,
+            stats,
+            stats_health,
+            inside: Mutex::default(),
+            next_port: AtomicUsize::new(0),
+            started: Instant::now(),
+            version: version.to_owned(),
+        })))
+    }
+
+    /// Serves `listeners`, each with its bound socket or the one it has already, with `modules`; what was
+    /// served before and is not in `listeners` ends after the requests in hand.
+    ///
+    /// The first call starts the daemon's service, each further one is a reload: connections whose
+    /// listener stays go on, their next request is decided by the new modules. `bound` holds the sockets
+    /// of the listeners that are new. The modules that are no longer used are stopped once nobody asks
+    /// them any more.
+    ///
+    /// # Errors
+    /// A new listener's socket cannot be listened on. Nothing has changed then.
+    pub async fn serve(
+        &self,
+        listeners: Vec<ListenerSettings>,
+        modules: Vec<ReadyModule>,
+        bound: Vec<Bound>,
+    ) -> Result<(), BindError> {
+        let mut listening = Vec::with_capacity(bound.len());
+        for socket in bound {
+            listening.push(socket.listen()?);
+        }
+        let modules: Vec<_> = modules
+            .into_iter()
+            .map(|ReadyModule { settings, module }| Loaded { settings: Arc::new(settings), module })
+            .collect();
+        let listeners: Vec<Arc<ListenerSettings>> = listeners.into_iter().map(Arc::new).collect();
+        let ids: Vec<PortId> = listeners.iter().map(|settings| self.id_of(settings)).collect();
+        let replicas = self.install(&modules, ids.iter().copied().zip(listeners.iter().cloned()).collect()).await;
+
+        // Everything below happens without a wait: an operator's order meets the old state or the new.
+        let mut inside = self.0.inside.lock();
+        let mut old_ports = std::mem::take(&mut inside.ports);
+        for (id, settings) in ids.into_iter().zip(listeners) {
+            let old = old_ports.iter().position(|port| port.id == id).map(|place| old_ports.swap_remove(place));
+            let entry = match old {
+                Some(old) if old.settings.max_connections == settings.max_connections => {
+                    Some(PortEntry { settings: settings.clone(), ..old })
+                }
+                Some(old) => {
+                    old.seats.resize(settings.max_connections);
+                    Some(PortEntry { settings: settings.clone(), ..old })
+                }
+                None => {
+                    let place = listening.iter().position(|socket| socket.name() == &*settings.name);
+                    place.map(|place| self.open_port(id, settings.clone(), listening.swap_remove(place)))
+                }
+            };
+            match entry {
+                Some(entry) => inside.ports.push(entry),
+                None => warn!(self.0.log, "listener has no socket"; "listener" => &*settings.name),
+            }
+        }
+        for port in old_ports {
+            info!(self.0.log, "listener ends"; "listener" => &*port.settings.name);
+            post(&port.address, End);
+            self.end_sessions(Some(port.id), false);
+        }
+        for old in std::mem::replace(&mut inside.replicas, replicas) {
+            *inside.old_restarts.entry(old.module.clone()).or_default() += old.health.restarts();
+        }
+        let retired = std::mem::replace(&mut inside.modules, modules);
+        drop(inside);
+        for module in retired {
+            actix_rt::spawn(stop_when_unused(module.module));
+        }
+        Ok(())
+    }
+
+    fn id_of(&self, settings: &ListenerSettings) -> PortId {
+        let inside = self.0.inside.lock();
+        // Same name and same address: the same listener, its connections stay.
+        inside
+            .ports
+            .iter()
+            .find(|port| port.settings.name == settings.name && port.settings.endpoint == settings.endpoint)
+            .map_or_else(|| PortId(self.0.next_port.fetch_add(1, Ordering::Relaxed)), |port| port.id)
+    }
+
+    /// Whether a listener of this name and address is served already, so that it needs no new socket.
+    pub fn is_served(&self, settings: &ListenerSettings) -> bool {
+        let inside = self.0.inside.lock();
+        inside
+            .ports
+            .iter()
+            .any(|port| port.settings.name == settings.name && port.settings.endpoint == settings.endpoint)
+    }
+
+    async fn install(&self, modules: &[Loaded], ports: Vec<(PortId, Arc<ListenerSettings>)>) -> Vec<Replica> {
+        let mut replicas = Vec::new();
+        for worker in &self.0.workers {
+            let install = Install { modules: modules.to_vec(), ports: ports.clone() };
+            replicas.extend(ask(&worker.address, install).await.unwrap_or_default());
+        }
+        replicas
+    }
+
+    fn open_port(&self, id: PortId, settings: Arc<ListenerSettings>, socket: crate::bind::Listening) -> PortEntry {
+        let seats = Seats::new(settings.max_connections);
+        let state = Arc::new(SharedState::default());
+        let workers: Vec<_> = self.0.workers.iter().map(|worker| worker.address.clone()).collect();
+        let log = self.0.log.new(o!("listener" => settings.name.to_string()));
+        let bound = socket.endpoint().clone();
+        info!(log, "listening"; "address" => %bound);
+        let shared = (seats.clone(), state.clone());
+        let (address, health) = supervise(&format!("port {}", settings.name), &self.0.log, |health| {
+            Port::new(id, socket, shared, workers, health, log)
+        });
+        PortEntry { id, settings, address, health, seats, state, bound }
+    }
+
+    fn end_sessions(&self, port: Option<PortId>, at_once: bool) {
+        for worker in &self.0.workers {
+            post(&worker.address, EndSessions { port, at_once });
+        }
+    }
+
+    /// Stops accepting on a listener; its connections go on.
+    ///
+    /// # Errors
+    /// No listener has this name (or address).
+    pub fn suspend(&self, listener: &str) -> Result<(), OrderError> {
+        self.with_port(listener, |port| post(&port.address, Suspend))
+    }
+
+    /// Accepts again on a suspended listener.
+    ///
+    /// # Errors
+    /// No listener has this name (or address).
+    pub fn resume(&self, listener: &str) -> Result<(), OrderError> {
+        self.with_port(listener, |port| post(&port.address, Resume))
+    }
+
+    fn with_port(&self, name: &str, order: impl FnOnce(&PortEntry)) -> Result<(), OrderError> {
+        let inside = self.0.inside.lock();
+        match inside.ports.iter().find(|port| port.is(name)) {
+            Some(port) => {
+                order(port);
+                Ok(())
+            }
+            None => Err(OrderError::Unknown {
+                kind: "listener",
+                name: name.to_owned(),
+                known: inside.ports.iter().map(|port| &*port.settings.name).collect::<Vec<_>>().join(", "),
+            }),
+        }
+    }
+
+    /// Restarts the supervisor of a listener, a module on all workers, or `stats`. Others notice nothing.
+    ///
+    /// # Errors
+    /// Nothing has this name.
+    pub fn restart(&self, name: &str) -> Result<Restarted, OrderError> {
+        if self.with_port(name, |port| post(&port.address, Restart)).is_ok() {
+            return Ok(Restarted::Port);
+        }
+        let module = name.strip_prefix("mod-").unwrap_or(name);
+        let inside = self.0.inside.lock();
+        let mut found = false;
+        for replica in inside.replicas.iter().filter(|replica| &*replica.module == module) {
+            replica.restart(None);
+            found = true;
+        }
+        if found {
+            return Ok(Restarted::Module);
+        }
+        if name == "stats" {
+            post(&self.0.stats, Restart);
+            return Ok(Restarted::Stats);
+        }
+        let ports = inside.ports.iter().map(|port| &*port.settings.name);
+        let modules = inside.modules.iter().map(|module| &*module.settings.name);
+        Err(OrderError::Unknown {
+            kind: "listener, module or actor",
+            name: name.to_owned(),
+            known: ports.chain(modules).chain(["stats"]).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// Puts another instance behind a module's actors on all workers, and stops the old one when nobody
+    /// asks it any more. Requests that wait in the mailboxes are answered by the new one.
+    ///
+    /// # Errors
+    /// No module has this name.
+    pub fn replace_module(&self, name: &str, module: Arc<dyn Module>) -> Result<(), OrderError> {
+        let mut inside = self.0.inside.lock();
+        let known = inside.modules.iter().map(|module| &*module.settings.name).collect::<Vec<_>>().join(", ");
+        let Some(loaded) = inside.modules.iter_mut().find(|loaded| &*loaded.settings.name == name) else {
+            return Err(OrderError::Unknown { kind: "module", name: name.to_owned(), known });
+        };
+        let old = std::mem::replace(&mut loaded.module, module.clone());
+        for replica in inside.replicas.iter().filter(|replica| &*replica.module == name) {
+            replica.restart(Some(module.clone()));
+        }
+        drop(inside);
+        actix_rt::spawn(stop_when_unused(old));
+        Ok(())
+    }
+
+    /// What each listener is bound to, by name.
+    pub fn listening_on(&self) -> Vec<(Arc<str>, libvalvula::Endpoint)> {
+        let inside = self.0.inside.lock();
+        inside.ports.iter().map(|port| (port.settings.name.clone(), port.bound.clone())).collect()
+    }
+
+    /// The modules in service, by name.
+    pub fn modules(&self) -> Vec<(Arc<ModuleSettings>, Arc<dyn Module>)> {
+        let inside = self.0.inside.lock();
+        inside.modules.iter().map(|loaded| (loaded.settings.clone(), loaded.module.clone())).collect()
+    }
+
+    /// Whether some port is down: it cannot accept, and its restarts are used up.
+    pub fn a_port_is_down(&self) -> Option<Arc<str>> {
+        let inside = self.0.inside.lock();
+        inside.ports.iter().find(|port| port.health.is_down()).map(|port| port.settings.name.clone())
+    }
+
+    async fn totals(&self) -> Totals {
+        for worker in &self.0.workers {
+            if let Ok(batch) = ask(&worker.address, Flush).await {
+                post(&self.0.stats, Batch(batch));
+            }
+        }
+        ask(&self.0.stats, Snapshot).await.unwrap_or_default()
+    }
+
+    /// Stops: ports stop accepting, sessions finish the request in hand (for at most `grace`), modules
+    /// write what they have not written, workers end.
+    ///
+    /// Returns how many requests were still in hand when the grace was over; 0 is a clean stop.
+    pub async fn stop(&self, grace: Duration) -> usize {
+        let (ports, modules) = {
+            let mut inside = self.0.inside.lock();
+            inside.replicas.clear();
+            (std::mem::take(&mut inside.ports), std::mem::take(&mut inside.modules))
+        };
+        for port in &ports {
+            post(&port.address, End);
+        }
+        self.end_sessions(None, false);
+        let open = || ports.iter().map(|port| port.seats.open()).sum::<usize>();
+        let _ = timeout(grace, async {
+            while open() > 0 {
+                sleep(POLL).await;
+                // A connection may have been on its way from the acceptor to a worker.
+                self.end_sessions(None, false);
+            }
+        })
+        .await;
+        let left = ports.iter().map(|port| port.seats.pending()).sum();
+        self.end_sessions(None, true);
+        let mut stopped = HashSet::new();
+        for Loaded { settings, module } in modules {
+            if stopped.insert(settings.name.clone()) {
+                module.stop().await;
+            }
+        }
+        for worker in &self.0.workers {
+            worker.arbiter.stop();
+        }
+        left
+    }
+}
+
+impl PortEntry {
+    /// A listener goes by its name and by its address, as written and as bound.
+    fn is(&self, name: &str) -> bool {
+        *self.settings.name == *name || self.settings.endpoint.to_string() == name || self.bound.to_string() == name
+    }
+}
+
+/// Stops a module that a reload replaced, once the last request that asks it is answered.
+async fn stop_when_unused(module: Arc<dyn Module>) {
+    // The workers' actors hold it until the chains that lead to them are gone.
+    let _ = timeout(Duration::from_secs(60), async {
+        while Arc::strong_count(&module) > 1 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    module.stop().await;
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+#[path = "runtime/tests.rs"]
+mod tests;

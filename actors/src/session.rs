@@ -1,0 +1,278 @@
+//! The session actor: one connection, from its acceptance to its end. Never restarted.
+//!
+//! Its conversation reads a request, routes it through the listener's chain, writes the answer, and only
+//! then looks for the next request: one is in flight, and a client that pipelines is slowed by TCP. Bytes
+//! that come together are decided in order. A half-close after a full request still gets its answer,
+//! since the end of the stream is only seen when all before it is answered.
+//!
+//! Anything malformed ends this connection without an answer, as Postfix itself does with trouble: it
+//! reconnects once, then uses `smtpd_policy_service_default_action`.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use bytes::BytesMut;
+use libvalvula::{Frame, PolicyCodec};
+use slog::{debug, error, info, warn};
+use tokio::time::Instant;
+use tokio_util::codec::{Decoder, Encoder};
+
+use crate::chain::Ending;
+use crate::module::Query;
+use crate::seat::Seat;
+use crate::socket::Socket;
+use crate::worker::PortOnWorker;
+
+/// What a session is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// Between requests, nothing received.
+    Idle,
+    /// A request has begun and is not complete.
+    Reading,
+    /// A request is decided.
+    Deciding,
+    /// An answer waits to be taken by the client.
+    Writing,
+}
+
+/// What the worker's sweeper sees of a session.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) doing: Cell<Doing>,
+    pub(crate) since: Cell<Instant>,
+    closing: Cell<bool>,
+}
+
+impl Record {
+    pub(crate) fn new() -> Rc<Self> {
+        Rc::new(Self { doing: Cell::new(Doing::Idle), since: Cell::new(Instant::now()), closing: Cell::new(false) })
+    }
+
+    fn now(&self, doing: Doing, since: Instant) {
+        self.doing.set(doing);
+        self.since.set(since);
+    }
+}
+
+/// Close this connection as soon as no request is in hand.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Drain;
+
+/// Close this connection now.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Close {
+    /// For statistics and the log; none when the daemon itself ends.
+    pub(crate) kind: Option<&'static str>,
+}
+
+/// The actor.
+pub(crate) struct Session {
+    record: Rc<Record>,
+    port: Rc<PortOnWorker>,
+    conversation: Option<Conversation>,
+    peer: String,
+}
+
+impl Session {
+    pub(crate) fn new(
+        socket: Socket,
+        seat: Seat,
+        port: Rc<PortOnWorker>,
+        record: Rc<Record>,
+        left: impl Drop + 'static,
+    ) -> Self {
+        let peer = socket.peer();
+        let conversation =
+            Conversation { socket, seat, port: port.clone(), record: record.clone(), _left: Box::new(Left(left)) };
+        Self { record, port, conversation: Some(conversation), peer }
+    }
+}
+
+struct Left<T>(#[allow(dead_code, reason = "held for its Drop")] T);
+trait Held {}
+impl<T> Held for Left<T> {}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        if let Some(conversation) = self.conversation.take() {
+            let conversation = async move { conversation.run().await }.into_actor(self);
+            context.spawn(conversation.map(|end, session, context| {
+                session.log_end(&end);
+                context.stop();
+            }));
+        }
+    }
+}
+
+impl Session {
+    fn log_end(&self, end: &End) {
+        let log = &self.port.log;
+        match end {
+            End::Closed => debug!(log, "connection closed"; "peer" => &self.peer),
+            // What a peer does is no fault of ours.
+            End::Lost(error) => debug!(log, "connection lost"; "peer" => &self.peer, "error" => %error),
+            End::Malformed(fault) => {
+                self.port.ended("malformed");
+                if let Some(passed_over) = self.port.malformed.allow(Instant::now()) {
+                    warn!(log, "malformed request, connection ended"; "peer" => &self.peer, "fault" => fault,
+                        "not_logged_before" => passed_over);
+                }
+            }
+        }
+    }
+}
+
+impl Handler<Drain> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, context: &mut Self::Context) {
+        match self.record.doing.get() {
+            Doing::Idle | Doing::Reading => context.stop(),
+            Doing::Deciding | Doing::Writing => self.record.closing.set(true),
+        }
+    }
+}
+
+impl Handler<Close> for Session {
+    type Result = ();
+
+    fn handle(&mut self, Close { kind }: Close, context: &mut Self::Context) {
+        if let Some(kind) = kind {
+            self.port.ended(kind);
+            warn!(self.port.log, "connection ended"; "peer" => &self.peer, "why" => kind);
+        }
+        context.stop();
+    }
+}
+
+/// Why a conversation ended by itself.
+enum End {
+    /// By the client between requests, by `checkserver`, by `on_failure`, or because the session drains.
+    Closed,
+    /// The socket failed.
+    Lost(std::io::Error),
+    /// The client sent what is no request.
+    Malformed(String),
+}
+
+/// The dialogue on one connection.
+struct Conversation {
+    socket: Socket,
+    seat: Seat,
+    port: Rc<PortOnWorker>,
+    record: Rc<Record>,
+    _left: Box<dyn Held>,
+}
+
+impl Conversation {
+    async fn run(self) -> End {
+        let mut codec = PolicyCodec::new(self.port.settings().limits);
+        let mut inbox = BytesMut::new();
+        let mut outbox = BytesMut::new();
+        loop {
+            match codec.decode(&mut inbox) {
+                Ok(Some(Frame::Request(request))) => {
+                    if let Some(end) = self.answer(request, &mut codec, &mut outbox).await {
+                        return end;
+                    }
+                    continue;
+                }
+                Ok(Some(Frame::CheckServer)) => {
+                    self.record.now(Doing::Writing, Instant::now());
+                    return match self.socket.write(libvalvula::CHECK_SERVER_ANSWER).await {
+                        Ok(()) => End::Closed,
+                        Err(error) => End::Lost(error),
+                    };
+                }
+                Ok(None) => {}
+                Err(fault) => return End::Malformed(fault.to_string()),
+            }
+            if self.record.closing.get() {
+                return End::Closed;
+            }
+            if inbox.is_empty() {
+                // An idle connection holds no memory for a request.
+                inbox = BytesMut::new();
+                if self.record.doing.get() != Doing::Idle {
+                    self.record.now(Doing::Idle, Instant::now());
+                }
+            } else if self.record.doing.get() != Doing::Reading {
+                self.record.now(Doing::Reading, Instant::now());
+            }
+            match self.socket.read(&mut inbox).await {
+                Ok(0) => {
+                    return match codec.decode_eof(&mut inbox) {
+                        Ok(_) => End::Closed,
+                        Err(fault) => End::Malformed(fault.to_string()),
+                    };
+                }
+                Ok(_) => {}
+                Err(error) => return End::Lost(error),
+            }
+        }
+    }
+
+    /// Decides one request and writes its answer; an end if the connection ends with it.
+    async fn answer(
+        &self,
+        request: libvalvula::Request,
+        codec: &mut PolicyCodec,
+        outbox: &mut BytesMut,
+    ) -> Option<End> {
+        let received = Instant::now();
+        self.record.now(Doing::Deciding, received);
+        let _in_hand = self.seat.request();
+        let query = Arc::new(Query { request, listener: self.port.settings().name.clone() });
+        let chain = self.port.chain();
+        let ending = chain.run(&query, received).await;
+        let took = received.elapsed();
+        self.port.handled(took, &ending);
+        self.log_ending(&query, &ending, took);
+        let Ending::Answer { verdict, .. } = ending else { return Some(End::Closed) };
+        self.record.now(Doing::Writing, received + took);
+        outbox.clear();
+        if let Err(error) = codec.encode(verdict, outbox) {
+            error!(self.port.log, "an answer could not be encoded"; "error" => %error);
+            return Some(End::Closed);
+        }
+        self.socket.write(outbox).await.err().map(End::Lost)
+    }
+
+    /// One line a verdict: what was asked, what was answered, who decided and why.
+    fn log_ending(&self, query: &Query, ending: &Ending, took: std::time::Duration) {
+        let micros = took.as_micros();
+        match ending {
+            Ending::Answer { verdict, by, why } => info!(self.port.log, "verdict";
+                "action" => %verdict, "module" => &**by, "why" => &**why,
+                "micros" => micros, Asked(query)),
+            Ending::Disconnect { by, why } => warn!(self.port.log, "no verdict, connection ended";
+                "module" => &**by, "why" => why, "micros" => micros, Asked(query)),
+        }
+    }
+}
+
+/// The fields of a request that its log line shows. Bytes that are no plain text are escaped.
+struct Asked<'a>(&'a Query);
+
+impl slog::KV for Asked<'_> {
+    fn serialize(&self, _: &slog::Record<'_>, to: &mut dyn slog::Serializer) -> slog::Result {
+        let Self(query) = self;
+        let mut put = |key: &'static str, value: &[u8]| -> slog::Result {
+            to.emit_arguments(key, &format_args!("{}", libvalvula::Printable::new(value)))
+        };
+        put("instance", query.instance())?;
+        put("queue_id", query.queue_id())?;
+        put("stage", query.get(libvalvula::Attribute::ProtocolState).unwrap_or_default())?;
+        put("sender", query.sender())?;
+        put("recipient", query.recipient())?;
+        put("client", query.get(libvalvula::Attribute::ClientAddress).unwrap_or_default())?;
+        put("sasl_user", query.sasl_username())
+    }
+}

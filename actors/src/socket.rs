@@ -1,0 +1,90 @@
+//! One connection's socket, TCP or unix, and its way from the acceptor to a worker.
+
+use std::io;
+
+use bytes::BytesMut;
+use tokio::net::{TcpStream, UnixStream};
+
+/// How much is read at a time: Postfix's 30 attributes are some 1,000 bytes.
+const READ: usize = 2048;
+
+/// A connection between two threads: taken off the acceptor's reactor, not yet on the worker's.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// A connection on a worker's reactor.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Registers `accepted` with the current thread's reactor.
+    pub(crate) fn adopt(accepted: Accepted) -> io::Result<Self> {
+        Ok(match accepted {
+            Accepted::Tcp(stream) => Self::Tcp(TcpStream::from_std(stream)?),
+            Accepted::Unix(stream) => Self::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+
+    /// Reads what there is, 0 at the end of the stream. Memory is taken only once there is something to
+    /// read, so that an idle connection holds none.
+    pub(crate) async fn read(&self, into: &mut BytesMut) -> io::Result<usize> {
+        loop {
+            match self {
+                Self::Tcp(stream) => stream.readable().await?,
+                Self::Unix(stream) => stream.readable().await?,
+            }
+            if into.capacity() - into.len() < READ / 4 {
+                into.reserve(READ);
+            }
+            let read = match self {
+                Self::Tcp(stream) => stream.try_read_buf(into),
+                Self::Unix(stream) => stream.try_read_buf(into),
+            };
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if into.is_empty() {
+                        *into = BytesMut::new();
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Writes all of `bytes`.
+    pub(crate) async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let written = match self {
+                Self::Tcp(stream) => stream.try_write(bytes),
+                Self::Unix(stream) => stream.try_write(bytes),
+            };
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self {
+                    Self::Tcp(stream) => stream.writable().await?,
+                    Self::Unix(stream) => stream.writable().await?,
+                },
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Who is at the other end, for the log.
+    pub(crate) fn peer(&self) -> String {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().map_or_else(|_| "unknown".to_owned(), |peer| peer.to_string()),
+            Self::Unix(stream) => match stream.peer_cred() {
+                Ok(peer) => format!("unix:uid={}", peer.uid()),
+                Err(_) => "unix".to_owned(),
+            },
+        }
+    }
+}
