@@ -1,7 +1,9 @@
 //! The normal form of a domain: A-labels, lower case.
 //!
-//! Domains are equal when their normal forms are the same bytes. A domain that IDNA refuses (a wrong
-//! `xn--` label, Latin-1 bytes) is no error here: it is compared as it is, without regard to case.
+//! Domains are equal when their normal forms are the same bytes. A label that IDNA refuses (a wrong `xn--`,
+//! Latin-1 bytes) is no error here: it is compared as it is, without regard to case. Each label is taken
+//! by itself, so that the normal form of a subdomain always ends in that of its parent, whatever a sender
+//! writes in front.
 
 use std::borrow::Cow;
 
@@ -10,6 +12,9 @@ use idna::AsciiDenyList;
 /// Longer domains are not given to IDNA: no name in DNS has more than 255 bytes, and one character of
 /// it takes at most four bytes in UTF-8.
 const LONGEST: usize = 1020;
+
+/// The full stops that UTS 46 takes for the dot between labels; the same as in [`first_label`].
+pub(super) const DOTS: [char; 4] = ['.', '\u{3002}', '\u{ff0e}', '\u{ff61}'];
 
 /// The normal form of `domain`: without regard to case, in A-label form, without the dot of the root.
 ///
@@ -22,13 +27,34 @@ pub fn domain_key(domain: &[u8]) -> Cow<'_, [u8]> {
             Cow::Owned(lower) => Cow::Owned(owned_without_root(lower)),
         };
     }
-    let lower = match a_labels(domain) {
-        Some(normal) => return Cow::Owned(normal),
-        None => lower_case(domain),
-    };
-    // Lower case may bring a refused domain within reach of IDNA; asking again makes the normal form of a
-    // normal form itself.
-    Cow::Owned(a_labels(&lower).unwrap_or_else(|| owned_without_root(lower.into_owned())))
+    let lower = lower_case(domain);
+    if lower.len() > LONGEST {
+        return Cow::Owned(owned_without_root(lower.into_owned()));
+    }
+    let mut key = Vec::with_capacity(2 * domain.len());
+    let mut rest = domain;
+    loop {
+        let (label, dot) = first_label(rest);
+        key.extend_from_slice(&label_key(label));
+        if dot == 0 {
+            return Cow::Owned(owned_without_root(key));
+        }
+        key.push(b'.');
+        rest = &rest[label.len() + dot..];
+    }
+}
+
+/// What stands before the first dot, and the length of that dot: 0 when there is none. Looks at bytes, so
+/// that a label which is no UTF-8 does not hide the dots behind it.
+fn first_label(domain: &[u8]) -> (&[u8], usize) {
+    for at in 0..domain.len() {
+        match &domain[at..] {
+            [b'.', ..] => return (&domain[..at], 1),
+            [0xe3, 0x80, 0x82, ..] | [0xef, 0xbc, 0x8e, ..] | [0xef, 0xbd, 0xa1, ..] => return (&domain[..at], 3),
+            _ => {}
+        }
+    }
+    (domain, 0)
 }
 
 /// `text` in lower case: by Unicode when it is UTF-8, else its ASCII letters.
@@ -46,18 +72,31 @@ fn lower_ascii(text: &[u8]) -> Cow<'_, [u8]> {
     if text.iter().any(u8::is_ascii_uppercase) { Cow::Owned(text.to_ascii_lowercase()) } else { Cow::Borrowed(text) }
 }
 
+fn label_key(label: &[u8]) -> Cow<'_, [u8]> {
+    if label.is_ascii() && !is_a_label(label) {
+        return lower_ascii(label);
+    }
+    if let Some(key) = a_label(label) {
+        return Cow::Owned(key);
+    }
+    // Lower case may bring a refused label within reach of IDNA; asking again makes the normal form of a
+    // normal form itself.
+    let lower = lower_case(label);
+    match a_label(&lower) {
+        Some(key) => Cow::Owned(key),
+        None => lower,
+    }
+}
+
 fn is_a_label(label: &[u8]) -> bool {
     label.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"xn--"))
 }
 
-/// `None` when IDNA refuses `domain`. The deny list keeps characters that stand for ASCII ones (a
-/// full-width `@`) from becoming them.
-fn a_labels(domain: &[u8]) -> Option<Vec<u8>> {
-    if domain.len() > LONGEST {
-        return None;
-    }
-    let normal = idna::domain_to_ascii_cow(domain, AsciiDenyList::URL).ok()?;
-    Some(owned_without_root(normal.into_owned().into_bytes()))
+/// `None` when IDNA refuses `label`, or would leave nothing of it. The deny list keeps characters that
+/// stand for ASCII ones (a full-width `@`) from becoming them.
+fn a_label(label: &[u8]) -> Option<Vec<u8>> {
+    let key = idna::domain_to_ascii_cow(label, AsciiDenyList::URL).ok()?;
+    (!key.is_empty()).then(|| key.into_owned().into_bytes())
 }
 
 /// Postfix drops one dot at the end, unless another dot or nothing stands before it.

@@ -151,3 +151,6 @@ impl fmt::Debug for AddressKey {
         write!(out, "AddressKey({self})")
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

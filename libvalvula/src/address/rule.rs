@@ -10,7 +10,7 @@ use std::fmt;
 
 use memchr::memrchr;
 
-use super::domain::domain_key;
+use super::domain::{DOTS, domain_key};
 use super::key::AddressKey;
 use crate::printable::Printable;
 
@@ -56,27 +56,31 @@ pub enum RuleForm {
 impl AddressRule {
     /// Reads a rule column; NULL is the empty text.
     ///
-    /// White space around the rule is dropped: it can only have been left there by mistake. A column of
-    /// nothing but white space is no empty one, and matches nothing.
+    /// White space around the rule is dropped, it can only have been left there by mistake; except in
+    /// front of `@`, where it is a local part of blanks (`" "@example.com` in SMTP), for the rule would mean a
+    /// whole domain without it. A column of nothing but white space is no empty one, and matches nothing.
     pub fn parse(column: &str) -> Self {
-        let rule = column.trim_ascii();
         if column.is_empty() {
             return Self::Everything;
         }
+        let rule = column.trim_ascii();
+        let rule = if rule.starts_with('@') { column.trim_ascii_end() } else { rule };
         match rule.rfind('@') {
             Some(at) if at > 0 => {
                 let key = AddressKey::new(rule.as_bytes());
                 if key.has_domain() { Self::Address(key) } else { Self::LocalPart(key.local_part().into()) }
             }
             Some(_) => Self::domain(&rule[1..], Self::Domain),
-            None if rule.contains('.') => Self::domain(rule, Self::Domain),
+            None if rule.contains(DOTS) => Self::domain(rule, Self::Domain),
             None => Self::domain(rule, Self::TopLevel),
         }
     }
 
     /// A rule without a local part; `plain` is what it is when it names no subdomains.
     fn domain(rule: &str, plain: fn(Box<[u8]>) -> Self) -> Self {
-        let parent = rule.strip_prefix("*.").or(rule.strip_prefix('.'));
+        // The prefix is taken off before the rest is normalised: an asterisk is no label.
+        let parent = rule.strip_prefix('*').unwrap_or(rule);
+        let parent = parent.strip_prefix(DOTS);
         let name = domain_key(parent.unwrap_or(rule).as_bytes());
         if !is_name(&name) {
             return Self::Nothing;
@@ -87,8 +91,10 @@ impl AddressRule {
 
     /// Whether `address` is one that the rule means.
     ///
-    /// A value without `@` is a bare domain to [`AddressRule::Domain`] and [`AddressRule::Subdomains`], and
-    /// no address to [`AddressRule::TopLevel`] and [`AddressRule::LocalPart`].
+    /// A value without `@` is a bare domain to [`AddressRule::Domain`] and [`AddressRule::Subdomains`], a
+    /// local part to [`AddressRule::LocalPart`] (Postfix lets a bare `postmaster` through, and delivers it in
+    /// `$myorigin`), and nothing to [`AddressRule::TopLevel`]. Give a bare domain in normal form
+    /// ([`domain_key`](crate::domain_key)).
     pub fn matches(&self, address: &AddressKey) -> bool {
         match self {
             Self::Everything => true,
@@ -98,7 +104,7 @@ impl AddressRule {
             Self::Subdomains(parent) => domain_of(address)
                 .strip_suffix(&parent[..])
                 .is_some_and(|labels| labels.len() > 1 && labels.ends_with(b".")),
-            Self::LocalPart(local) => address.has_domain() && address.local_part() == &local[..],
+            Self::LocalPart(local) => address.local_part() == &local[..],
             Self::TopLevel(label) => address.has_domain() && last_label(address.domain()) == &label[..],
         }
     }
@@ -135,8 +141,7 @@ impl AddressRule {
     }
 }
 
-/// The domain that domain rules are held against. A leading dot would make the whole of what follows a
-/// parent domain; there is no label before it, so it is none.
+/// The domain that domain rules are held against.
 fn domain_of(address: &AddressKey) -> &[u8] {
     if address.has_at() { address.domain() } else { address.as_bytes() }
 }
@@ -165,7 +170,7 @@ impl<'a> Iterator for Candidates<'a> {
                 1 => return Some((RuleForm::Everything, &[])),
                 2 if has_address_form(address) => return Some((RuleForm::Address, address.as_bytes())),
                 3 if is_name(domain_of(address)) => return Some((RuleForm::Domain, domain_of(address))),
-                4 if address.has_domain() && !address.local_part().is_empty() => {
+                4 if !address.local_part().is_empty() => {
                     return Some((RuleForm::LocalPart, address.local_part()));
                 }
                 5 if address.has_domain() && is_name(last_label(address.domain())) => {
