@@ -1,0 +1,206 @@
+//! Who changes the rows of a table: one changed row costs a rebuild of what changed lately, never of all.
+//!
+//! Changes since the big index was made are kept aside and indexed anew at each change. When they have
+//! grown past a part of the big index, a thread of its own makes a new big index of both, while readers and
+//! further changes go on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use foldhash::HashSet;
+use parking_lot::Mutex;
+
+use super::index::{Builder, Index, Rule, TooMuch};
+use super::snapshot::Snapshot;
+
+/// What became of a row.
+#[derive(Debug, Clone)]
+pub enum Change<P> {
+    /// It is new, or no longer what it was.
+    Set(Rule<P>),
+    /// It is gone, or holds no longer (inactive, faulty).
+    Gone(i64),
+}
+
+/// The rows of one table. Cheap to clone: all clones are one table.
+pub struct RuleTable<P>(Arc<Shared<P>>);
+
+struct Shared<P> {
+    current: ArcSwap<Snapshot<P>>,
+    writer: Mutex<Writer<P>>,
+}
+
+struct Writer<P> {
+    /// What differs from the base.
+    changes: Changes<P>,
+    /// Number of the last change.
+    serial: u64,
+    /// Number of the last load of everything: a merge begun before it is thrown away.
+    load: u64,
+    merging: bool,
+}
+
+/// By id: when it was learnt, and the row as it is now, `None` for gone.
+type Changes<P> = BTreeMap<i64, (u64, Option<Arc<Rule<P>>>)>;
+
+/// A merge under way.
+pub(super) struct Merge<P> {
+    base: Arc<Index<P>>,
+    changes: Changes<P>,
+    serial: u64,
+    load: u64,
+}
+
+/// Fewer changes than this are never merged.
+const MERGE_FLOOR: usize = 1_024;
+/// Merged when the changes are this part of the base.
+const MERGE_PART: usize = 64;
+
+impl<P> Clone for RuleTable<P> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<P: Clone + Send + Sync + 'static> Default for RuleTable<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Clone + Send + Sync + 'static> RuleTable<P> {
+    /// A table without rows.
+    pub fn new() -> Self {
+        Self(Arc::new(Shared {
+            current: ArcSwap::from_pointee(Snapshot::new(Arc::new(Index::empty()))),
+            writer: Mutex::new(Writer { changes: BTreeMap::new(), serial: 0, load: 0, merging: false }),
+        }))
+    }
+
+    /// The rows as they are now. Costs no lock; to be held no longer than one look.
+    pub fn now(&self) -> Guard<Arc<Snapshot<P>>> {
+        self.0.current.load()
+    }
+
+    /// Replaces all rows.
+    pub fn load(&self, rows: Builder<P>) {
+        let base = Arc::new(rows.finish());
+        let mut writer = self.0.writer.lock();
+        writer.changes.clear();
+        writer.load += 1;
+        self.0.current.store(Arc::new(Snapshot::new(base)));
+    }
+
+    /// Takes over what became of some rows.
+    ///
+    /// # Errors
+    /// When the rows changed lately do not fit into an index: nothing has changed then.
+    pub fn apply(&self, changes: impl IntoIterator<Item = Change<P>>) -> Result<(), TooMuch> {
+        let mut writer = self.0.writer.lock();
+        let base = Arc::clone(&self.0.current.load().base);
+        let before = writer.changes.clone();
+        for change in changes {
+            writer.serial += 1;
+            let serial = writer.serial;
+            match change {
+                Change::Set(rule) => drop(writer.changes.insert(rule.id, (serial, Some(Arc::new(rule))))),
+                Change::Gone(id) if writer.changes.contains_key(&id) || base.position(id).is_some() => {
+                    writer.changes.insert(id, (serial, None));
+                }
+                Change::Gone(_) => {}
+            }
+        }
+        match overlaid(base, &writer.changes) {
+            Ok(snapshot) => self.0.current.store(Arc::new(snapshot)),
+            Err(error) => {
+                writer.changes = before;
+                return Err(error);
+            }
+        }
+        if writer.changes.len() > MERGE_FLOOR.max(self.now().base.len() / MERGE_PART) {
+            self.merge_behind(&mut writer);
+        }
+        Ok(())
+    }
+
+    /// Begins a merge on a thread of its own, unless one is under way.
+    fn merge_behind(&self, writer: &mut Writer<P>) {
+        let Some(merge) = self.begin(writer) else { return };
+        let table = self.clone();
+        let spawned = std::thread::Builder::new().name("rules-merge".to_owned()).spawn(move || {
+            let _ended = Ended(&table);
+            table.finish(merge.serial, merge.load, merge.run());
+        });
+        if spawned.is_err() {
+            // No thread to be had now: the next change tries again.
+            writer.merging = false;
+        }
+    }
+
+    fn begin(&self, writer: &mut Writer<P>) -> Option<Merge<P>> {
+        if std::mem::replace(&mut writer.merging, true) {
+            return None;
+        }
+        let base = Arc::clone(&self.now().base);
+        Some(Merge { base, changes: writer.changes.clone(), serial: writer.serial, load: writer.load })
+    }
+
+    #[cfg(test)]
+    pub(super) fn begin_merge(&self) -> Option<Merge<P>> {
+        let mut writer = self.0.writer.lock();
+        self.begin(&mut writer)
+    }
+
+    #[cfg(test)]
+    pub(super) fn end_merge(&self, merge: Merge<P>) {
+        let _ended = Ended(self);
+        self.finish(merge.serial, merge.load, merge.run());
+    }
+
+    /// Puts a merged base in place, under what changed meanwhile.
+    fn finish(&self, serial: u64, load: u64, merged: Result<Index<P>, TooMuch>) {
+        let mut writer = self.0.writer.lock();
+        let Ok(merged) = merged else { return };
+        if writer.load != load {
+            return;
+        }
+        let merged = Arc::new(merged);
+        let mut later = writer.changes.clone();
+        later.retain(|_, (learnt, _)| *learnt > serial);
+        if let Ok(snapshot) = overlaid(merged, &later) {
+            writer.changes = later;
+            self.0.current.store(Arc::new(snapshot));
+        }
+    }
+}
+
+/// Marks the end of a merge also when it panicked, so that the next one can begin.
+struct Ended<'a, P: Clone + Send + Sync + 'static>(&'a RuleTable<P>);
+
+impl<P: Clone + Send + Sync + 'static> Drop for Ended<'_, P> {
+    fn drop(&mut self) {
+        self.0.0.writer.lock().merging = false;
+    }
+}
+
+impl<P: Clone> Merge<P> {
+    fn run(&self) -> Result<Index<P>, TooMuch> {
+        let mut builder = Builder::new();
+        let changed: HashSet<u32> = self.changes.keys().filter_map(|&id| self.base.position(id)).collect();
+        builder.copy(&self.base, |place| !changed.contains(&place))?;
+        add_set(&mut builder, &self.changes)?;
+        Ok(builder.finish())
+    }
+}
+
+fn overlaid<P: Clone>(base: Arc<Index<P>>, changes: &Changes<P>) -> Result<Snapshot<P>, TooMuch> {
+    let mut builder = Builder::new();
+    add_set(&mut builder, changes)?;
+    let gone = changes.keys().filter_map(|&id| base.position(id)).collect();
+    Ok(Snapshot { base, overlay: builder.finish(), gone })
+}
+
+fn add_set<P: Clone>(builder: &mut Builder<P>, changes: &Changes<P>) -> Result<(), TooMuch> {
+    changes.values().filter_map(|(_, rule)| rule.as_deref()).try_for_each(|rule| builder.add(rule))
+}
