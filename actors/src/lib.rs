@@ -16,12 +16,7 @@ mod bind;
 mod chain;
 pub mod clock;
 pub mod counting;
-pub mod database {
-    //! The daemon's database (placeholder until it lands).
-    /// The daemon's database. Cheap to clone.
-    #[derive(Clone)]
-    pub struct Database(pub sea_orm::DatabaseConnection);
-}
+pub mod database;
 mod gate;
 pub mod local;
 mod log_limit;
@@ -39,6 +34,7 @@ pub mod settings;
 mod socket;
 pub mod stats;
 pub mod supervise;
+pub mod watch;
 mod worker;
 
 pub use bind::{BindError, Bound};

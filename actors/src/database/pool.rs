@@ -1,0 +1,85 @@
+//! A pool of connections with the settings that we rely on, made without connecting.
+
+use std::time::Duration;
+
+use log::LevelFilter;
+use sea_orm::sqlx::mysql::MySqlPoolOptions;
+use sea_orm::sqlx::pool::PoolOptions;
+use sea_orm::sqlx::postgres::PgPoolOptions;
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sea_orm::sqlx::{ConnectOptions, Executor as _};
+use sea_orm::{DatabaseBackend, DatabaseConnection};
+
+use crate::database::settings::{Settings, Synchronous};
+use crate::database::url::Target;
+
+/// How long to wait for a connection, made or freed, before the database counts as away.
+const ACQUIRE: Duration = Duration::from_secs(3);
+/// How long SQLite waits for another writer.
+const BUSY: Duration = Duration::from_secs(10);
+const SLOW: Duration = Duration::from_secs(1);
+
+/// Strict, so that a value which does not fit is an error and never cut short; and the same on every
+/// server, whatever its own default. A metadata lock is waited for a minute, not a day.
+const MYSQL_SESSION: &str = "SET SESSION \
+    sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', lock_wait_timeout = 60";
+
+/// A pool for the database of `settings`. Must be called inside the runtime that is to keep it.
+pub(super) fn lazy(settings: &Settings, connections: u32) -> DatabaseConnection {
+    match &settings.url.0 {
+        Target::Sqlite(path) => {
+            let options = SqliteConnectOptions::new()
+                .filename(path)
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(match settings.synchronous {
+                    Synchronous::Normal => SqliteSynchronous::Normal,
+                    Synchronous::Full => SqliteSynchronous::Full,
+                })
+                .busy_timeout(BUSY)
+                // Rows that a loader has not taken yet: enough that the reading thread seldom waits.
+                .row_buffer_size(1024);
+            // A file does not go away: an idle connection costs nothing and keeps its statements.
+            let pool: SqlitePoolOptions = common(connections).idle_timeout(None).max_lifetime(None);
+            pool.connect_lazy_with(logged(options)).into()
+        }
+        Target::MySql(options) => {
+            let pool: MySqlPoolOptions = common::<sea_orm::sqlx::MySql>(connections).after_connect(|connection, _| {
+                Box::pin(async move { connection.execute(MYSQL_SESSION).await.map(drop) })
+            });
+            pool.connect_lazy_with(logged((**options).clone())).into()
+        }
+        Target::Postgres(options) => {
+            let pool: PgPoolOptions = common(connections);
+            pool.connect_lazy_with(logged((**options).clone())).into()
+        }
+    }
+}
+
+fn common<D: sea_orm::sqlx::Database>(connections: u32) -> PoolOptions<D> {
+    PoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE)
+}
+
+/// Statements are logged with their placeholders, never with values.
+fn logged<O: ConnectOptions>(options: O) -> O {
+    options.log_statements(LevelFilter::Debug).log_slow_statements(LevelFilter::Warn, SLOW)
+}
+
+/// Connections that are open, and of these idle.
+pub(super) fn size(pool: &DatabaseConnection) -> (u32, usize) {
+    match pool.get_database_backend() {
+        DatabaseBackend::Sqlite => {
+            let pool = pool.get_sqlite_connection_pool();
+            (pool.size(), pool.num_idle())
+        }
+        DatabaseBackend::MySql => {
+            let pool = pool.get_mysql_connection_pool();
+            (pool.size(), pool.num_idle())
+        }
+        DatabaseBackend::Postgres => {
+            let pool = pool.get_postgres_connection_pool();
+            (pool.size(), pool.num_idle())
+        }
+        _ => (0, 0),
+    }
+}

@@ -1,0 +1,350 @@
+//! One followed table: the task that reads its rows and hands them to its follower.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use sea_orm::{DatabaseConnection, DbErr};
+use slog::{Logger, error, info, o, warn};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant as Deadline;
+
+use crate::database::{WeakDatabase, jittered};
+use crate::watch::blocks::Blocks;
+use crate::watch::follower::{Change, Column, Follower};
+use crate::watch::ids::Ids;
+use crate::watch::loading::{BadRows, Loading, read};
+use crate::watch::rows::Query;
+use crate::watch::status::{self, Source};
+
+/// From here on, changes of more than half of the table are cheaper read as a whole table.
+const MANY: usize = 20_000;
+/// How long to wait before a failed question is asked again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Comparing the table with its checksums may take this share of the time: behind triggers, which miss
+/// next to nothing, and without them.
+const SHARE_BEHIND_TRIGGERS: u32 = 200;
+const SHARE_ALONE: u32 = 10;
+const PAUSE_BEHIND_TRIGGERS: Duration = Duration::from_secs(60);
+const PAUSE_ALONE: Duration = Duration::from_millis(400);
+
+/// What reaches the task of a followed table.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Rows with these ids were written.
+    Written(Vec<i64>),
+    /// Anything may have changed; why.
+    Reload(&'static str),
+    /// The database is back, or the table's triggers were made: compare soon.
+    Compare,
+    /// First and last id as the database has them, once the rows written before are read.
+    Bounds(Option<(i64, i64)>),
+    /// Changes are learnt this way from now on.
+    Source(Source),
+    /// Make sure that everything committed so far is published, then say so.
+    Refresh(oneshot::Sender<Result<(), DbErr>>),
+}
+
+pub(super) struct Follow<F: Follower> {
+    /// Absent while a thread for long work has it.
+    follower: Option<F>,
+    columns: &'static [Column],
+    query: Query,
+    pool: DatabaseConnection,
+    database: WeakDatabase,
+    log: Logger,
+    status: Arc<status::Shared>,
+    ids: Ids,
+    bad: BadRows,
+    blocks: Blocks,
+    /// What is still to be read.
+    written: HashSet<i64>,
+    reload: Option<&'static str>,
+    compare_at: Deadline,
+    source: Source,
+    /// Bounds that did not fit ours when last seen.
+    odd_bounds: Option<Option<(i64, i64)>>,
+}
+
+impl<F: Follower> Follow<F> {
+    pub(super) fn new(
+        follower: F,
+        pool: DatabaseConnection,
+        database: WeakDatabase,
+        log: &Logger,
+        status: Arc<status::Shared>,
+    ) -> Self {
+        let columns = follower.columns();
+        let query = Query::new(pool.get_database_backend(), follower.table(), columns);
+        let blocks = Blocks::new(pool.get_database_backend(), follower.table(), columns);
+        let log = log.new(o!("table" => follower.table()));
+        Self {
+            follower: Some(follower),
+            columns,
+            query,
+            pool,
+            database,
+            status,
+            ids: Ids::default(),
+            bad: BadRows::new(log.clone()),
+            log,
+            blocks,
+            written: HashSet::new(),
+            reload: None,
+            compare_at: Deadline::now(),
+            source: Source::Checksums,
+            odd_bounds: None,
+        }
+    }
+
+    /// Serves events until nobody holds the handle.
+    pub(super) async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>) {
+        self.plan_comparison(Duration::ZERO);
+        let mut waiting = Vec::new();
+        loop {
+            let idle = self.written.is_empty() && self.reload.is_none();
+            let compare = tokio::select! {
+                event = events.recv() => {
+                    let Some(event) = event else { return };
+                    self.take(event, &mut waiting);
+                    // One question for all that came together.
+                    while let Ok(event) = events.try_recv() {
+                        self.take(event, &mut waiting);
+                    }
+                    !waiting.is_empty() && self.source == Source::Checksums
+                }
+                () = tokio::time::sleep(AGAIN), if !idle => false,
+                () = tokio::time::sleep_until(self.compare_at), if idle => true,
+            };
+            let mut result = self.catch_up().await;
+            if compare && result.is_ok() {
+                result = self.compare().await;
+            }
+            self.note(&result);
+            for done in waiting.drain(..) {
+                // Who asked may have gone.
+                let _ = done.send(result.clone());
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event, waiting: &mut Vec<oneshot::Sender<Result<(), DbErr>>>) {
+        match event {
+            Event::Written(ids) => self.written.extend(ids),
+            Event::Reload(why) => self.reload = Some(why),
+            Event::Compare => self.compare_at = Deadline::now() + jittered(Duration::from_secs(1)),
+            Event::Bounds(bounds) => self.take_bounds(bounds),
+            Event::Source(source) => {
+                self.source = source;
+                self.status.update(|status| status.source = source);
+                self.compare_at = Deadline::now();
+            }
+            Event::Refresh(done) => waiting.push(done),
+        }
+    }
+
+    /// MySQL has no trigger for TRUNCATE: it shows in the bounds. Bounds seen between two of our own
+    /// questions may be ahead of us once, but not twice.
+    fn take_bounds(&mut self, bounds: Option<(i64, i64)>) {
+        if !self.written.is_empty() || bounds == self.ids.first().zip(self.ids.last()) {
+            self.odd_bounds = None;
+        } else if self.odd_bounds == Some(bounds) {
+            self.odd_bounds = None;
+            self.reload = Some("truncated");
+        } else {
+            self.odd_bounds = Some(bounds);
+        }
+    }
+
+    /// Reads what is known to have changed.
+    async fn catch_up(&mut self) -> Result<(), DbErr> {
+        if let Some(why) = self.reload {
+            return self.load(why).await;
+        }
+        if self.written.is_empty() {
+            return Ok(());
+        }
+        if self.written.len() > MANY && self.written.len() as u64 > self.ids.len() / 2 {
+            return self.load("most rows changed").await;
+        }
+        let mut ids: Vec<i64> = self.written.iter().copied().collect();
+        ids.sort_unstable();
+        self.apply(&ids).await?;
+        self.written.clear();
+        Ok(())
+    }
+
+    /// Reads the rows with these ids and applies how they are now.
+    async fn apply(&mut self, ids: &[i64]) -> Result<(), DbErr> {
+        let rows = self.query.with_ids(&self.pool, ids).await;
+        self.observe(&rows);
+        let rows = rows?;
+        let columns = self.columns;
+        let read = self.lend(move |follower| {
+            rows.iter().map(|result| read(follower, columns, result)).collect::<Result<Vec<_>, _>>()
+        });
+        let read = read.await??;
+        let mut gone: HashSet<i64> = ids.iter().copied().collect();
+        let mut changes = Vec::with_capacity(ids.len());
+        for (id, row) in read {
+            gone.remove(&id);
+            self.ids.insert(id);
+            match row {
+                Ok(row) => {
+                    self.bad.remove(id);
+                    changes.push(Change::Is(id, row));
+                }
+                Err(why) => {
+                    self.bad.add(id, why);
+                    changes.push(Change::Gone(id));
+                }
+            }
+        }
+        self.bad.summary();
+        for id in gone {
+            self.ids.remove(id);
+            self.bad.remove(id);
+            changes.push(Change::Gone(id));
+        }
+        if self.source == Source::Triggers {
+            self.blocks.touch(ids);
+        }
+        let number = changes.len() as u64;
+        self.lend(move |follower| follower.apply(changes)).await?;
+        let (rows, bad_rows) = (self.ids.len(), self.bad.len());
+        self.status.update(|status| {
+            status.rows = rows;
+            status.bad_rows = bad_rows;
+            status.changed = Some(SystemTime::now());
+            status.changes += number;
+        });
+        Ok(())
+    }
+
+    /// Loads the whole table and publishes it.
+    pub(super) async fn load(&mut self, why: &'static str) -> Result<(), DbErr> {
+        let since = Instant::now();
+        let (pieces, coming) = mpsc::channel(2);
+        let columns = self.columns;
+        let bad = self.bad.again();
+        let (query, pool) = (self.query.clone(), self.pool.clone());
+        self.blocks.forget();
+        if self.source == Source::Checksums {
+            // Before the rows: what changes in between differs at the next comparison.
+            let sums = self.blocks.compare(&pool).await;
+            self.observe(&sums);
+            sums?;
+        }
+        let building = self.lend(move |follower| {
+            let mut loading = Loading::new(follower, columns, coming, bad);
+            let loaded = follower.load(&mut loading);
+            // What it did not take is there nevertheless.
+            loading.by_ref().for_each(drop);
+            (loaded, loading.ids, loading.bad, loading.error)
+        });
+        let (read, built) = tokio::join!(query.all(&pool, pieces), building);
+        self.observe(&read);
+        let (loaded, ids, bad, unread) = built?;
+        read?;
+        if let Some(unread) = unread {
+            return Err(unread);
+        }
+        self.lend(move |follower| follower.replace(loaded)).await?;
+        self.ids = ids;
+        self.bad = bad;
+        self.bad.summary();
+        self.written.clear();
+        self.reload = None;
+        let (rows, bad_rows) = (self.ids.len(), self.bad.len());
+        self.status.update(|status| {
+            status.rows = rows;
+            status.bad_rows = bad_rows;
+            status.loaded = Some(SystemTime::now());
+            status.changed = status.loaded;
+            status.loads += 1;
+        });
+        let milliseconds = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        info!(self.log, "table loaded"; "rows" => rows, "not_usable" => bad_rows, "reason" => why, "milliseconds" => milliseconds);
+        Ok(())
+    }
+
+    /// Compares checksums with those of the last time and reads the parts of the table that differ
+    /// although nothing was noted of a change in them.
+    async fn compare(&mut self) -> Result<(), DbErr> {
+        let since = Instant::now();
+        let first = self.blocks.is_unknown();
+        let differing = self.blocks.compare(&self.pool).await;
+        self.observe(&differing);
+        self.plan_comparison(since.elapsed());
+        let differing = differing?;
+        if first && self.source == Source::Triggers {
+            return Ok(());
+        }
+        let mut ids: Vec<i64> = Vec::new();
+        for (from, to) in &differing {
+            // Those that are there by now, and those that we still believe to be.
+            ids.extend(self.ids.range(*from, *to));
+            ids.extend(self.query.ids_between(&self.pool, *from, *to).await?);
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        if self.source == Source::Triggers {
+            warn!(self.log, "rows changed that no trigger noted, reading them again"; "rows" => ids.len());
+        }
+        self.apply(&ids).await
+    }
+
+    fn plan_comparison(&mut self, cost: Duration) {
+        let pause = match self.source {
+            Source::Triggers => jittered(PAUSE_BEHIND_TRIGGERS * 2).max(cost * SHARE_BEHIND_TRIGGERS),
+            Source::Checksums => PAUSE_ALONE.max(cost * SHARE_ALONE),
+        };
+        self.compare_at = Deadline::now() + pause;
+    }
+
+    /// Lends the follower to a thread where `work` may take its time. A panic there becomes an error:
+    /// what the follower published before goes on serving, and it is tried again.
+    fn lend<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut F) -> T + Send + 'static,
+    ) -> impl Future<Output = Result<T, DbErr>> {
+        let mut follower = self.follower.take().expect("it is lent to one thread at a time");
+        async move {
+            let lent = tokio::task::spawn_blocking(move || {
+                let result = catch_unwind(AssertUnwindSafe(|| work(&mut follower)));
+                (follower, result)
+            });
+            // It can't fail but by the end of the runtime, which ends this task too.
+            let Ok((follower, result)) = lent.await else { return std::future::pending().await };
+            self.follower = Some(follower);
+            result.map_err(|_| {
+                error!(self.log, "the follower of the table panicked");
+                DbErr::Custom("the follower of the table panicked".to_owned())
+            })
+        }
+    }
+
+    fn observe<T>(&self, result: &Result<T, DbErr>) {
+        if let Some(database) = self.database.upgrade() {
+            database.observe(result);
+        }
+    }
+
+    /// Keeps what went wrong for the status; says it once when the database itself is not away, which
+    /// is said elsewhere.
+    fn note(&self, result: &Result<(), DbErr>) {
+        let error = result.as_ref().err().map(ToString::to_string);
+        let known = self.status.get().error;
+        if let Some(error) = error.as_ref().filter(|error| known.as_ref() != Some(error)) {
+            warn!(self.log, "table can't be read, what is known of it goes on serving"; "error" => error);
+        }
+        if known != error {
+            self.status.update(|status| status.error = error);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Rule tables followed in memory: answered from there, kept as the database has them.
+//!
+//! A module gives a [`Follower`] to [`Watch::follow`] and holds the [`Followed`] it gets. From then on,
+//! rows changed by anybody with plain SQL reach the follower within a second, on SQLite, MySQL, MariaDB
+//! and PostgreSQL; one changed row costs reading that row. While the database is away, the last state
+//! serves; what changed meanwhile arrives when it is back.
+//!
+//! Everything here runs on the database's own thread, and what may take long (reading a million rows
+//! into a new state) on threads for that: no worker waits for it.
+
+mod blocks;
+mod follow;
+mod follower;
+mod ids;
+mod loading;
+mod rows;
+mod status;
+
+use std::sync::Arc;
+
+use sea_orm::{DatabaseConnection, DbErr};
+use slog::Logger;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::database::{Database, WeakDatabase};
+
+pub use self::follower::{BadRow, Change, Column, Follower, Row, Rows};
+pub use self::status::{Source, Status};
+
+use self::follow::{Event, Follow};
+
+/// What follows the tables of one database. Got by [`Database::watch`]; cheap to clone.
+#[derive(Clone)]
+pub struct Watch(Arc<Inner>);
+
+struct Inner {
+    database: WeakDatabase,
+    /// For loading: apart from the pool of the store, which must not wait for a million rows.
+    loading: DatabaseConnection,
+    handle: tokio::runtime::Handle,
+}
+
+/// Why a table can't be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// It could not be loaded for the first time.
+    #[error("table {table} can't be loaded: {source}")]
+    Load {
+        /// The table.
+        table: &'static str,
+        /// What the database said.
+        source: DbErr,
+    },
+    /// The database was closed meanwhile.
+    #[error("table {0} can't be loaded: the database is closed")]
+    Closed(&'static str),
+}
+
+/// A followed table. When it is dropped, following ends.
+pub struct Followed {
+    table: &'static str,
+    status: Arc<status::Shared>,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+impl Watch {
+    pub(crate) fn start(database: &Database) -> Self {
+        Self(Arc::new(Inner {
+            database: database.downgrade(),
+            loading: database.separate_pool(2),
+            handle: database.handle(),
+        }))
+    }
+
+    /// Follows a table: returns when it is loaded and published. Lines about it go to `log`.
+    ///
+    /// # Errors
+    /// When the table can't be loaded now. Later faults are no end: the last state serves, and the
+    /// [`Status`] says what is wrong.
+    pub async fn follow<F: Follower>(&self, follower: F, log: &Logger) -> Result<Followed, FollowError> {
+        let table = follower.table();
+        let status = Arc::new(status::Shared::default());
+        let (events, coming) = mpsc::unbounded_channel();
+        let mut follow =
+            Follow::new(follower, self.0.loading.clone(), self.0.database.clone(), log, Arc::clone(&status));
+        let (loaded, first) = oneshot::channel();
+        self.0.handle.spawn(async move {
+            let result = follow.load("start").await;
+            let good = result.is_ok();
+            // Nobody waits any more: the handle would be dropped at once, and following ends below.
+            let _ = loaded.send(result);
+            if good {
+                follow.run(coming).await;
+            }
+        });
+        match first.await {
+            Ok(Ok(())) => Ok(Followed { table, status, events }),
+            Ok(Err(source)) => Err(FollowError::Load { table, source }),
+            Err(_) => Err(FollowError::Closed(table)),
+        }
+    }
+}
+
+impl Followed {
+    /// The table.
+    pub fn table(&self) -> &'static str {
+        self.table
+    }
+
+    /// How it stands.
+    pub fn status(&self) -> Status {
+        self.status.get()
+    }
+
+    /// Returns when every change that was committed before the call is published.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn refresh_now(&self) -> Result<(), DbErr> {
+        let (done, when) = oneshot::channel();
+        let closed = || DbErr::Custom("the database is closed".to_owned());
+        self.events.send(Event::Refresh(done)).map_err(|_| closed())?;
+        when.await.map_err(|_| closed())?
+    }
+}

@@ -1,0 +1,131 @@
+//! The questions for rows: all of them in pieces, or those with given ids.
+
+use sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DbErr, QueryResult, Statement, Value};
+use tokio::sync::mpsc;
+
+use crate::watch::follower::{Column, quote};
+
+/// Rows asked for at once: small enough that no statement lasts, big enough that questions cost nothing.
+const PIECE: i64 = 10_000;
+/// Ids in one question; every engine takes more parameters than that.
+const IDS: usize = 500;
+/// As many ids in a row are asked for as a range.
+const RUN: usize = 16;
+
+/// What is asked of one table.
+#[derive(Clone)]
+pub(super) struct Query {
+    pub(super) backend: DatabaseBackend,
+    /// `SELECT ... FROM ...`, the id first.
+    select: String,
+    /// `SELECT id FROM ...`
+    select_ids: String,
+    id: String,
+}
+
+impl Query {
+    pub(super) fn new(backend: DatabaseBackend, table: &str, columns: &[Column]) -> Self {
+        let mut expressions = vec![Column::integer("id").expression(backend)];
+        expressions.extend(columns.iter().map(|column| column.expression(backend)));
+        let from = quote(backend, table);
+        let select_ids = format!("SELECT {} FROM {from}", expressions[0]);
+        let select = format!("SELECT {} FROM {from}", expressions.join(", "));
+        Self { backend, select, select_ids, id: quote(backend, "id") }
+    }
+
+    /// The sign of the parameter number `number`.
+    fn parameter(&self, number: usize) -> String {
+        if self.backend == DatabaseBackend::Postgres { format!("${number}") } else { "?".to_owned() }
+    }
+
+    async fn ask<I: IntoIterator<Item = i64>>(
+        &self,
+        pool: &DatabaseConnection,
+        select: &str,
+        condition: &str,
+        parameters: I,
+    ) -> Result<Vec<QueryResult>, DbErr> {
+        let sql = format!("{select} WHERE {condition}");
+        let values = parameters.into_iter().map(Value::from);
+        pool.query_all_raw(Statement::from_sql_and_values(self.backend, sql, values)).await
+    }
+
+    /// Sends all rows to `to`, piece by piece, by ascending id. Ends early when nobody takes them.
+    pub(super) async fn all(&self, pool: &DatabaseConnection, to: mpsc::Sender<Vec<QueryResult>>) -> Result<(), DbErr> {
+        let condition =
+            format!("{id} >= {} ORDER BY {id} LIMIT {}", self.parameter(1), self.parameter(2), id = self.id);
+        let mut from = i64::MIN;
+        loop {
+            let rows = self.ask(pool, &self.select, &condition, [from, PIECE]).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            let last: i64 = last.try_get_by_index(0)?;
+            let full = i64::try_from(rows.len()).is_ok_and(|rows| rows >= PIECE);
+            if to.send(rows).await.is_err() || !full || last == i64::MAX {
+                return Ok(());
+            }
+            from = last + 1;
+        }
+    }
+
+    /// The ids that are there from `from` to `to`, both included.
+    pub(super) async fn ids_between(&self, pool: &DatabaseConnection, from: i64, to: i64) -> Result<Vec<i64>, DbErr> {
+        let between = format!("{} BETWEEN {} AND {}", self.id, self.parameter(1), self.parameter(2));
+        let rows = self.ask(pool, &self.select_ids, &between, [from, to]).await?;
+        rows.iter().map(|row| row.try_get_by_index(0)).collect()
+    }
+
+    /// The rows with these ids (ascending, each once) that are there.
+    pub(super) async fn with_ids(&self, pool: &DatabaseConnection, ids: &[i64]) -> Result<Vec<QueryResult>, DbErr> {
+        let (runs, single) = split(ids);
+        let mut rows = Vec::with_capacity(ids.len());
+        let between = format!("{} BETWEEN {} AND {}", self.id, self.parameter(1), self.parameter(2));
+        for (from, to) in runs {
+            rows.extend(self.ask(pool, &self.select, &between, [from, to]).await?);
+        }
+        for ids in single.chunks(IDS) {
+            // The last id again in the places left over: few statements to prepare, whatever the number.
+            let places = ids.len().next_power_of_two().min(IDS);
+            let signs: Vec<_> = (1..=places).map(|number| self.parameter(number)).collect();
+            let filled = (0..places).map(|place| ids[place.min(ids.len() - 1)]);
+            let condition = format!("{} IN ({})", self.id, signs.join(", "));
+            rows.extend(self.ask(pool, &self.select, &condition, filled).await?);
+        }
+        Ok(rows)
+    }
+}
+
+/// Runs of neighbouring ids as ranges (at most a piece each), and the others.
+fn split(ids: &[i64]) -> (Vec<(i64, i64)>, Vec<i64>) {
+    let (mut runs, mut single) = (Vec::new(), Vec::new());
+    let limit = usize::try_from(PIECE).unwrap_or(usize::MAX);
+    let mut rest = ids;
+    while let Some(first) = rest.first() {
+        let together = (0i64..).zip(rest).take(limit).take_while(|(n, id)| first.checked_add(*n) == Some(**id)).count();
+        let (run, tail) = rest.split_at(together);
+        match together < RUN {
+            true => single.extend(run),
+            false => runs.push((*first, run[together - 1])),
+        }
+        rest = tail;
+    }
+    (runs, single)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_ids_are_asked_for_as_ranges() {
+        let ids: Vec<i64> = [1, 5, 7].into_iter().chain(100..25_000).chain([i64::MAX]).collect();
+        let (runs, single) = split(&ids);
+        assert_eq!(runs, [(100, 10_099), (10_100, 20_099), (20_100, 24_999)]);
+        assert_eq!(single, [1, 5, 7, i64::MAX]);
+    }
+
+    #[test]
+    fn a_name_can_not_leave_its_quotes() {
+        let query = Query::new(DatabaseBackend::Postgres, "a\"b", &[Column::text("c")]);
+        assert!(query.select.ends_with("FROM \"a\"\"b\""), "{}", query.select);
+    }
+}
