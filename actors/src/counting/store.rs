@@ -49,11 +49,11 @@ mod tests {
 
     #[test]
     fn what_is_kept_outlives_who_uses_it() {
-        let counters = Counters::open(
-            Database(sea_orm::DatabaseConnection::default()),
-            Clock::system(),
-            Logger::root(slog::Discard, slog::o!()),
-        );
+        let log = Logger::root(slog::Discard, slog::o!());
+        // Never asked: no file is made.
+        let url = crate::database::DatabaseUrl::sqlite("valvula.db");
+        let database = Database::open(crate::database::Settings::new(url), log.clone()).unwrap();
+        let counters = Counters::open(database, Clock::system(), log);
         let first = counters.keep("mquota", || 5_u32);
         assert!(Arc::ptr_eq(&first, &counters.keep("mquota", || 6)));
         assert_eq!(*counters.keep("mquota-bulk", || 7_u32), 7);
