@@ -24,15 +24,13 @@ pub struct Daemon<'a> {
 }
 
 impl<'a> Daemon<'a> {
-    #[track_caller]
-    pub(crate) fn start(home: &'a Home) -> Self {
-        let daemon = Self::spawn(home);
-        daemon.wait_ready();
-        daemon
-    }
-
     /// Starts it without waiting.
     pub fn spawn(home: &'a Home) -> Self {
+        Self::spawn_with(home, &[], &[])
+    }
+
+    /// The same with further flags and a further environment.
+    pub fn spawn_with(home: &'a Home, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         // Readiness as systemd learns it: the daemon says so after its ports listen.
         let socket = home.path("notify.sock");
         let _ = std::fs::remove_file(&socket);
@@ -41,7 +39,8 @@ impl<'a> Daemon<'a> {
         let log = File::options().create(true).append(true).open(home.path("log")).expect("a log file");
         let log_start = std::fs::read(home.path("log")).map_or(0, |text| text.len());
         let mut command = home.daemon_command();
-        command.env("NOTIFY_SOCKET", &socket).stdout(log.try_clone().expect("the log's second handle")).stderr(log);
+        command.args(flags).envs(environment.iter().copied()).env("NOTIFY_SOCKET", &socket);
+        command.stdout(log.try_clone().expect("the log's second handle")).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self { home, child: Mutex::new(child), notify, log_start }
     }

@@ -109,17 +109,23 @@ impl Home {
 
     /// Runs `valvulad -c valvula.toml ARGUMENTS` to its end.
     pub fn valvulad(&self, arguments: &[&str]) -> Output {
-        self.run(self.programs.valvulad, arguments)
+        self.run(self.programs.valvulad, arguments, &[])
+    }
+
+    /// The same with more in its environment.
+    pub fn valvulad_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+        self.run(self.programs.valvulad, arguments, environment)
     }
 
     /// Runs `valvulactl -c valvula.toml ARGUMENTS` to its end.
     pub fn valvulactl(&self, arguments: &[&str]) -> Output {
-        self.run(self.programs.valvulactl, arguments)
+        self.run(self.programs.valvulactl, arguments, &[])
     }
 
-    fn run(&self, program: &str, arguments: &[&str]) -> Output {
+    fn run(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         let mut command = self.command(program);
-        let output = command.args(arguments).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        command.args(arguments).envs(environment.iter().copied());
+        let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Output {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -133,7 +139,15 @@ impl Home {
     /// When it ends instead, with its log.
     #[track_caller]
     pub fn start(&self) -> Daemon<'_> {
-        Daemon::start(self)
+        self.start_with(&[], &[])
+    }
+
+    /// The same with further flags and a further environment.
+    #[track_caller]
+    pub fn start_with(&self, flags: &[&str], environment: &[(&str, &str)]) -> Daemon<'_> {
+        let daemon = Daemon::spawn_with(self, flags, environment);
+        daemon.wait_ready();
+        daemon
     }
 
     /// `valvulad -c valvula.toml`, ready to be run by [`Daemon`].
