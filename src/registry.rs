@@ -1,28 +1,28 @@
 //! The modules that this daemon has: those of the crate `modules`, and those a third party adds.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use actors::module::ModuleType;
 
-/// The known kinds of modules, by name.
+/// The known kinds of modules, by name. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Registry(BTreeMap<&'static str, Arc<dyn ModuleType>>);
+pub struct Registry(BTreeMap<&'static str, &'static dyn ModuleType>);
 
 impl Registry {
     /// Adds a kind of module; one of the same name is replaced.
     pub fn add(&mut self, module: impl ModuleType) {
-        self.0.insert(module.name(), Arc::new(module));
+        // A kind of module lives as long as the program, as those of the crate `modules` do.
+        self.add_static(Box::leak(Box::new(module)));
     }
 
-    /// Adds a kind of module that is shared already; one of the same name is replaced.
-    pub fn add_shared(&mut self, module: Arc<dyn ModuleType>) {
+    /// Adds a kind of module that is there anyway.
+    pub fn add_static(&mut self, module: &'static dyn ModuleType) {
         self.0.insert(module.name(), module);
     }
 
     /// The kind of that name, without `mod-`.
-    pub fn get(&self, name: &str) -> Option<&Arc<dyn ModuleType>> {
-        self.0.get(name)
+    pub fn get(&self, name: &str) -> Option<&'static dyn ModuleType> {
+        self.0.get(name).copied()
     }
 
     /// Names all kinds, for a person who asked for one that is not there.

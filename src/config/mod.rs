@@ -8,18 +8,21 @@ mod listener;
 mod logging;
 mod merge;
 mod module;
+mod parts;
 mod server;
 mod sources;
 mod toml_layer;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use actors::database;
+use actors::runtime_settings::ListenerSettings;
 use actors::settings::{Fault, Faults, Node, Section};
 
-pub use listener::{Listener, SocketOwner};
 pub use logging::{Format, LEVELS, Log, Target};
-pub use module::{ModuleSettings, OnFailure};
+pub use module::ModulePlan;
+pub use parts::Local;
 pub use server::{Identity, Server};
 
 use crate::registry::Registry;
@@ -33,10 +36,14 @@ pub struct Settings {
     pub server: Server,
     /// `[log]`.
     pub log: Log,
+    /// `[database]`.
+    pub database: database::Settings,
+    /// `[postfix]`.
+    pub local: Local,
     /// Each `[[listener]]`, in the order of the files.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<ListenerSettings>,
     /// Each module that a chain names or a section sets up, by name.
-    pub modules: Vec<ModuleSettings>,
+    pub modules: Vec<ModulePlan>,
 }
 
 /// Reads the configuration at `main` with `environment` over it.
@@ -58,11 +65,37 @@ pub fn load(
     Err(found)
 }
 
+/// Where the control socket is by the configuration at `main`. Faults elsewhere in it do not matter: a
+/// running daemon can be asked, and told to reload, while its files are being mended. A file that can't be
+/// read is a fault only when it was `named` by the user.
+pub fn control_socket(
+    main: &Path,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    named: bool,
+) -> Result<PathBuf, Vec<Fault>> {
+    if named && let Err(error) = std::fs::File::open(main) {
+        let message = format!("can't be read: {error}");
+        return Err(vec![Fault { origin: main.display().to_string(), key: String::new(), message }]);
+    }
+    let tree = sources::read(main, environment, &Faults::default());
+    let faults = Faults::default();
+    let mut root = Section::new("", tree, Faults::default());
+    let section = match root.node("server") {
+        Some(node) => Section::new("server", node, faults.clone()),
+        None => Section::empty("server", "", faults.clone()),
+    };
+    let socket = server::control_socket(section);
+    let faults = faults.take();
+    if faults.is_empty() { Ok(socket) } else { Err(faults) }
+}
+
 /// `whole` is false when a file could not be read: what is missing may then stand in that file.
 fn read(tree: Node, registry: &Registry, faults: &Faults, whole: bool) -> Settings {
     let mut root = Section::new("", tree, faults.clone());
     let server = Server::read(root.table("server"));
     let log = Log::read(root.table("log"));
+    let database = parts::database(root.table("database"), &server);
+    let local = Local::read(root.table("postfix"));
     let all_modules = root.table("module");
     let sections = all_modules.remaining().map(|name| module::plain_name(name).to_owned()).collect();
     let nameable = listener::Nameable { registry, sections, whole };
@@ -72,7 +105,7 @@ fn read(tree: Node, registry: &Registry, faults: &Faults, whole: bool) -> Settin
     }
     let modules = module::read_all(all_modules, &listeners, registry);
     root.finish();
-    Settings { server, log, listeners, modules }
+    Settings { server, log, database, local, listeners, modules }
 }
 
 #[cfg(test)]

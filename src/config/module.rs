@@ -4,44 +4,19 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use actors::module::Configured;
+use actors::runtime_settings::{ListenerSettings, ModuleSettings, OnFailure};
 use actors::settings::Section;
 
-use super::listener::{Listener, RESERVED};
+use super::listener::RESERVED;
 use crate::registry::Registry;
 
-/// How long a module may take for one request.
-const DEADLINE: Duration = Duration::from_secs(5);
-/// Requests in the hands of one module on one worker. An actor polls all of them at every wake.
-const MAX_IN_FLIGHT: i64 = 64;
-
-/// What the chain answers for a module that did not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnFailure {
-    /// Goes on with the next module: mail flows, and the log says that it flowed unchecked.
-    Dunno,
-    /// Answers `DEFER`.
-    Defer,
-    /// Ends the connection without an answer: Postfix applies its own default.
-    Disconnect,
-}
-
-/// One module of the configuration.
-pub struct ModuleSettings {
-    /// Its name in chains, without `mod-`.
-    pub name: String,
-    /// Its type; the same as the name unless `type` says otherwise.
-    pub kind: String,
+/// One module of the configuration, ready to be started.
+pub struct ModulePlan {
+    /// What all modules have in common.
+    pub settings: ModuleSettings,
     /// Whether a chain names it.
     pub used: bool,
-    /// What the chain answers for it when it does not.
-    pub on_failure: OnFailure,
-    /// How long it may take for one request.
-    pub deadline: Duration,
-    /// Requests in its hands at a time, on one worker.
-    pub max_in_flight: usize,
-    /// Decides, but only for the log and the statistics.
-    pub observe: bool,
-    /// Its own settings, ready to be started.
+    /// Its own settings.
     pub configured: Box<dyn Configured>,
 }
 
@@ -52,8 +27,8 @@ pub fn plain_name(name: &str) -> &str {
 
 /// Reads every module that has a section or stands in a chain. A name in a chain that means nothing was
 /// reported with its listener.
-pub(super) fn read_all(mut all: Section, listeners: &[Listener], registry: &Registry) -> Vec<ModuleSettings> {
-    let chained: Vec<&str> = listeners.iter().flat_map(|listener| &listener.modules).map(String::as_str).collect();
+pub(super) fn read_all(mut all: Section, listeners: &[ListenerSettings], registry: &Registry) -> Vec<ModulePlan> {
+    let chained: Vec<&str> = listeners.iter().flat_map(|listener| &listener.modules).map(|name| &**name).collect();
     let mut modules = Vec::new();
     let mut known = HashSet::new();
     let written: Vec<_> = all.remaining().map(str::to_owned).collect();
@@ -74,20 +49,13 @@ pub(super) fn read_all(mut all: Section, listeners: &[Listener], registry: &Regi
     modules
 }
 
-fn read(name: &str, used: bool, mut section: Section, registry: &Registry) -> Option<ModuleSettings> {
+fn read(name: &str, used: bool, mut section: Section, registry: &Registry) -> Option<ModulePlan> {
     if RESERVED.contains(&name) {
         section.fault("", format!("{name:?} is kept for a part of the daemon: choose another name"));
     }
     let kind = section.value::<String>("type");
     let kind = plain_name(kind.as_deref().unwrap_or(name)).to_owned();
-    let words = [("dunno", OnFailure::Dunno), ("defer", OnFailure::Defer), ("disconnect", OnFailure::Disconnect)];
-    let on_failure = section.one_of("on_failure", OnFailure::Dunno, &words);
-    let deadline = section.duration("deadline", DEADLINE);
-    if deadline < Duration::from_millis(1) || deadline > Duration::from_secs(100) {
-        section.fault("deadline", format!("{deadline:?} is out of bounds: expected 1ms to 100s"));
-    }
-    let max_in_flight = section.number("max_in_flight", MAX_IN_FLIGHT, 1..=100_000).unsigned_abs() as usize;
-    let observe = section.or("observe", false);
+    let settings = common(name, &kind, &mut section);
     let Some(module) = registry.get(&kind) else {
         let key = if section.has("type") { "type" } else { "" };
         section.fault(key, format!("there is no module {kind:?}; {}", registry.known()));
@@ -95,5 +63,18 @@ fn read(name: &str, used: bool, mut section: Section, registry: &Registry) -> Op
     };
     let configured = module.configure(&mut section);
     section.finish();
-    Some(ModuleSettings { name: name.to_owned(), kind, used, on_failure, deadline, max_in_flight, observe, configured })
+    Some(ModulePlan { settings, used, configured })
+}
+
+fn common(name: &str, kind: &str, section: &mut Section) -> ModuleSettings {
+    let words = [OnFailure::Dunno, OnFailure::Defer, OnFailure::Disconnect].map(|word| (word.name(), word));
+    let on_failure = section.one_of("on_failure", OnFailure::default(), &words);
+    let deadline = section.duration("deadline", ModuleSettings::DEADLINE);
+    if deadline < Duration::from_millis(1) || deadline > Duration::from_secs(100) {
+        section.fault("deadline", format!("{deadline:?} is out of bounds: expected 1ms to 100s"));
+    }
+    let most = i64::try_from(ModuleSettings::MAX_IN_FLIGHT).unwrap_or(i64::MAX);
+    let max_in_flight = section.number("max_in_flight", most, 1..=1_000_000).unsigned_abs() as usize;
+    let observe = section.or("observe", false);
+    ModuleSettings { name: name.into(), kind: kind.into(), on_failure, deadline, max_in_flight, observe }
 }

@@ -60,6 +60,11 @@ impl Server {
     }
 }
 
+/// Only the control socket's path.
+pub(super) fn control_socket(mut section: Section) -> PathBuf {
+    path(&mut section, "control_socket").unwrap_or_else(default_control_socket)
+}
+
 /// The user named at `key`, who must exist.
 pub(super) fn user(section: &mut Section, key: &str) -> Option<Identity> {
     let name: String = section.value(key)?;
@@ -114,7 +119,7 @@ fn default_state_dir() -> PathBuf {
 }
 
 /// Where the control socket is when the configuration does not say.
-pub fn default_control_socket() -> PathBuf {
+fn default_control_socket() -> PathBuf {
     if is_service() {
         return SYSTEM_SOCKET.into();
     }

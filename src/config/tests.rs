@@ -1,5 +1,6 @@
 use super::*;
 use actors::module::{BoxFuture, Configured, Decide, Module, ModuleContext, ModuleType, Query, StartError};
+use actors::runtime_settings::OnFailure;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +54,7 @@ const LISTENER: &str = "[[listener]]\naddress = \"127.0.0.1:3579\"\nmodules = [\
 fn a_short_configuration_has_the_documented_defaults() {
     let settings = load_text(LISTENER).unwrap();
     let [listener] = &settings.listeners[..] else { panic!("one listener") };
-    assert_eq!((listener.name.as_str(), listener.max_connections), ("127.0.0.1:3579", 2000));
+    assert_eq!((&*listener.name, listener.max_connections), ("127.0.0.1:3579", 2000));
     assert_eq!(listener.deadline, Duration::from_secs(10));
     assert_eq!(listener.request_timeout, Duration::from_secs(30));
     assert!(listener.idle_timeout > Duration::from_secs(1000));
@@ -61,9 +62,10 @@ fn a_short_configuration_has_the_documented_defaults() {
     assert_eq!((settings.server.workers, settings.server.grace), (0, Duration::from_secs(10)));
     assert_eq!(settings.log, Log::default());
     let [module] = &settings.modules[..] else { panic!("one module") };
-    assert_eq!((module.name.as_str(), module.kind.as_str(), module.used), ("bwl", "bwl", true));
+    assert!(module.used);
+    let module = &module.settings;
+    assert_eq!((&*module.name, &*module.kind, module.observe), ("bwl", "bwl", false));
     assert_eq!((module.on_failure, module.deadline), (OnFailure::Dunno, Duration::from_secs(5)));
-    assert!(!module.observe);
 }
 
 #[test]
@@ -129,13 +131,15 @@ surprise = true
 #[test]
 fn a_chain_may_hold_two_settings_of_one_module() {
     let settings = load_text(
-        "[[listener]]\naddress = \"unix:/run/v\"\nmode = \"0666\"\nmodules = [\"mquota\", \"mod-mquota-bulk\"]\n\
+        "[[listener]]\naddress = \"unix:/run/v\"\nmode = \"0660\"\nmodules = [\"mquota\", \"mod-mquota-bulk\"]\n\
          [module.mquota-bulk]\ntype = \"mod-mquota\"\nobserve = true\n",
     )
     .unwrap();
-    assert_eq!(settings.listeners[0].modules, ["mquota", "mquota-bulk"]);
-    assert_eq!(settings.listeners[0].socket.mode, 0o666);
-    let modules: Vec<_> = settings.modules.iter().map(|m| (m.name.as_str(), m.kind.as_str(), m.observe)).collect();
+    let chain: Vec<_> = settings.listeners[0].modules.iter().map(|name| &**name).collect();
+    assert_eq!(chain, ["mquota", "mquota-bulk"]);
+    assert_eq!(settings.listeners[0].file.mode, 0o660);
+    let modules: Vec<_> =
+        settings.modules.iter().map(|m| &m.settings).map(|m| (&*m.name, &*m.kind, m.observe)).collect();
     assert_eq!(modules, [("mquota-bulk", "mquota", true), ("mquota", "mquota", false)]);
 }
 
@@ -159,4 +163,18 @@ fn two_listeners_on_port_0_are_two_listeners() {
                 [[listener]]\nname = \"b\"\naddress = \"127.0.0.1:0\"\nmodules = [\"bwl\"]\n";
     assert_eq!(load_text(text).unwrap().listeners.len(), 2);
     assert_eq!(faults(&text.replace("\"b\"", "\"a\"")).len(), 1);
+}
+
+#[test]
+fn the_control_socket_is_found_in_a_configuration_with_faults() {
+    let dir = tempfile::tempdir().unwrap();
+    let main = dir.path().join("v.toml");
+    fs::write(&main, "nonsense = \n[server]\ncontrol_socket = \"/x/c.sock\"\nwrong = 1\n").unwrap();
+    assert_eq!(control_socket(&main, [], true).unwrap(), Path::new("/x/c.sock"));
+    fs::write(&main, "[server]\ncontrol_socket = 5\n").unwrap();
+    assert_eq!(control_socket(&main, [], true).unwrap_err().len(), 1);
+    let absent = dir.path().join("absent.toml");
+    assert!(control_socket(&absent, [], true).unwrap_err()[0].to_string().contains("absent.toml: can't be read"));
+    let set = ("VALVULA__SERVER__CONTROL_SOCKET".into(), "/y/c.sock".into());
+    assert_eq!(control_socket(&absent, [set], false).unwrap(), Path::new("/y/c.sock"));
 }

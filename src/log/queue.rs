@@ -164,7 +164,7 @@ impl Writer {
         self.note(written);
         let dropped = if self.failing { 0 } else { self.shared.dropped.swap(0, Ordering::Relaxed) };
         if dropped > 0 {
-            let report = Line::own(Level::Warning, "log lines were lost", vec![("count", dropped.into())]);
+            let report = Line::own(Level::Warning, "log lines were dropped", vec![("count", dropped.into())]);
             if let Err(lost) = self.target.write(&report) {
                 self.shared.dropped.fetch_add(dropped, Ordering::Relaxed);
                 self.note(Err(lost));

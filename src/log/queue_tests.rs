@@ -61,7 +61,7 @@ fn a_target_that_hangs_holds_up_nobody_and_the_loss_is_reported() {
     let written: Vec<_> = rig.written.try_iter().collect();
     let reported: usize = written
         .iter()
-        .filter_map(|line| line.strip_prefix("log lines were lost count="))
+        .filter_map(|line| line.strip_prefix("log lines were dropped count="))
         .map(|count| count.parse::<usize>().unwrap())
         .sum();
     let lines = written.iter().filter(|line| line.starts_with("line")).count();
@@ -80,7 +80,7 @@ fn lines_that_a_target_refused_are_reported_when_it_works_again() {
     info!(rig.log, "three");
     assert!(rig.queue.flush(SOON));
     let written: Vec<_> = rig.written.try_iter().collect();
-    assert_eq!(written, ["three component=test", "log lines were lost count=2"]);
+    assert_eq!(written, ["three component=test", "log lines were dropped count=2"]);
 }
 
 #[test]

@@ -1,0 +1,240 @@
+//! `valvulactl`: the operator's tool. It says over the control socket what its arguments say, and shows
+//! what comes back: as tables for people, or as JSON (`--json`) for programs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use actors::stats::report::{ListenerReport, Report};
+use serde_json::Value;
+use structopt::StructOpt;
+
+use super::exit::{Exit, Failure};
+use super::status;
+use crate::config;
+use crate::control::protocol::{Command, Refusal};
+use crate::control::{Client, ClientError};
+
+/// What is answered from memory.
+const SOON: Duration = Duration::from_secs(10);
+/// A reload may wait for modules to load their rules.
+const RELOAD: Duration = Duration::from_secs(120);
+
+/// Looks after a running valvulad.
+#[derive(Debug, StructOpt)]
+#[structopt(
+    name = "valvulactl",
+    version_short = "v",
+    help_message = "Prints this help",
+    version_message = "Prints the version"
+)]
+pub struct Flags {
+    /// Configuration file, which says where the control socket is
+    #[structopt(short, long, value_name = "FILE", parse(from_os_str))]
+    pub config: Option<PathBuf>,
+
+    /// The control socket
+    #[structopt(long, value_name = "PATH", parse(from_os_str), conflicts_with = "config")]
+    pub socket: Option<PathBuf>,
+
+    /// Prints JSON
+    #[structopt(long, global = true)]
+    pub json: bool,
+
+    /// What to do
+    #[structopt(subcommand)]
+    pub order: Order,
+}
+
+/// The commands.
+// Without this the line above would stand in `--help` in place of the program's own.
+#[derive(Debug, StructOpt)]
+#[structopt(about = "Looks after a running valvulad")]
+pub enum Order {
+    /// Prints the statistics
+    Stats,
+    /// Lists the listeners
+    Listeners,
+    /// Restarts one supervisor; nothing else notices
+    Restart {
+        /// A listener, a module, or stats, postfix or store
+        #[structopt(value_name = "PORT|MODULE|stats|postfix|store")]
+        target: String,
+    },
+    /// Stops accepting connections on a listener; those that are open go on
+    Suspend {
+        /// Its name
+        #[structopt(value_name = "PORT")]
+        listener: String,
+    },
+    /// Accepts connections on a listener again
+    Resume {
+        /// Its name
+        #[structopt(value_name = "PORT")]
+        listener: String,
+    },
+    /// Reads the configuration again; on any fault the old one stays
+    Reload,
+    /// Says from which level on lines are logged, or changes it until the next reload
+    LogLevel {
+        /// critical, error, warning, info, debug or trace
+        level: Option<String>,
+    },
+}
+
+impl Order {
+    fn command(&self) -> Command {
+        match self {
+            Self::Stats => Command::Stats,
+            Self::Listeners => Command::Listeners,
+            Self::Restart { target } => Command::Restart { target: target.clone() },
+            Self::Suspend { listener } => Command::Suspend { listener: listener.clone() },
+            Self::Resume { listener } => Command::Resume { listener: listener.clone() },
+            Self::Reload => Command::Reload,
+            Self::LogLevel { level } => Command::LogLevel { level: level.clone() },
+        }
+    }
+}
+
+/// Runs `valvulactl`: what it prints, or how it fails.
+pub fn run(flags: &Flags) -> Result<String, Failure> {
+    let socket = match (&flags.socket, &flags.config) {
+        (Some(socket), _) => socket.clone(),
+        (None, path) => control_socket(path.as_ref())?,
+    };
+    let timeout = if matches!(flags.order, Order::Reload | Order::Restart { .. }) { RELOAD } else { SOON };
+    let answer = ask(&socket, &flags.order.command(), timeout)?;
+    if flags.json { Ok(json(&answer)) } else { shown(&flags.order, answer) }
+}
+
+/// Where the control socket is by the configuration at `path`, which is only required when it was named.
+pub fn control_socket(path: Option<&PathBuf>) -> Result<PathBuf, Failure> {
+    let named = path.is_some();
+    let default = PathBuf::from(config::DEFAULT_PATH);
+    config::control_socket(path.unwrap_or(&default), std::env::vars_os(), named)
+        .map_err(|faults| Failure::config(&faults))
+}
+
+/// Asks the daemon behind `socket`.
+pub fn ask(socket: &std::path::Path, command: &Command, timeout: Duration) -> Result<Value, Failure> {
+    let mut client = Client::connect(socket, timeout).map_err(failure)?;
+    client.ask(command).map_err(failure)
+}
+
+fn failure(error: ClientError) -> Failure {
+    match error {
+        ClientError::NoDaemon { .. } | ClientError::NoAnswer { .. } => Failure::new(Exit::Unavailable, error),
+        ClientError::Refused(Refusal { message, .. }) => {
+            Failure { exit: Exit::No, lines: message.lines().map(str::to_owned).collect() }
+        }
+    }
+}
+
+/// The statistics that a daemon answered with, as text.
+pub fn stats_text(answer: Value) -> Result<String, Failure> {
+    Ok(status::text(&understood::<Report>(answer)?))
+}
+
+/// Indented JSON.
+pub fn json(answer: &Value) -> String {
+    format!("{answer:#}")
+}
+
+fn shown(order: &Order, answer: Value) -> Result<String, Failure> {
+    Ok(match order {
+        Order::Stats => stats_text(answer)?,
+        Order::Listeners => table(&understood::<Vec<ListenerReport>>(answer)?),
+        Order::LogLevel { .. } => answer["level"].as_str().unwrap_or_default().to_owned(),
+        _ => answer["done"].as_str().unwrap_or("done").to_owned(),
+    })
+}
+
+fn understood<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, Failure> {
+    let other =
+        |error| format!("the daemon's answer is not understood ({error}): is it of another version? --json shows it");
+    serde_json::from_value(answer).map_err(|error| Failure::new(Exit::Unavailable, other(error)))
+}
+
+fn table(listeners: &[ListenerReport]) -> String {
+    let mut rows = vec![["NAME", "STATE", "ADDRESS", "CONNECTIONS", "REQUESTS", "CHAIN"].map(str::to_owned)];
+    rows.extend(listeners.iter().map(|listener| {
+        [
+            listener.name.clone(),
+            listener.state.clone(),
+            listener.address.clone(),
+            format!("{}/{}", listener.connections, listener.max_connections),
+            listener.requests.count.to_string(),
+            listener.modules.join(" "),
+        ]
+    }));
+    let widths: Vec<_> =
+        (0..6).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let line: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text += line.join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::exit::parsed;
+
+    fn read(arguments: &[&str]) -> Result<Flags, Exit> {
+        parsed(Flags::from_iter_safe([&["valvulactl"], arguments].concat()))
+    }
+
+    #[test]
+    fn each_command_is_its_request() {
+        for (arguments, command) in [
+            (&["stats"][..], Command::Stats),
+            (&["listeners", "--json"], Command::Listeners),
+            (&["restart", "bwl"], Command::Restart { target: "bwl".into() }),
+            (&["--socket", "/x", "suspend", "a"], Command::Suspend { listener: "a".into() }),
+            (&["-c", "x", "resume", "a"], Command::Resume { listener: "a".into() }),
+            (&["reload"], Command::Reload),
+            (&["log-level"], Command::LogLevel { level: None }),
+            (&["log-level", "debug"], Command::LogLevel { level: Some("debug".into()) }),
+        ] {
+            assert_eq!(read(arguments).unwrap().order.command(), command);
+        }
+        assert!(read(&["listeners", "--json"]).unwrap().json);
+    }
+
+    #[test]
+    fn wrong_use_is_64_and_help_is_0() {
+        for wrong in [&[][..], &["explode"], &["restart"], &["stats", "x"], &["-c", "x", "--socket", "y", "stats"]] {
+            assert_eq!(read(wrong).err(), Some(Exit::Usage), "{wrong:?}");
+        }
+        for good in [&["--help"][..], &["help"], &["restart", "--help"], &["--version"]] {
+            assert_eq!(read(good).err(), Some(Exit::Good), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn listeners_are_a_table() {
+        let listener = ListenerReport {
+            name: "submission".to_owned(),
+            state: "listening".to_owned(),
+            address: "127.0.0.1:3579".to_owned(),
+            max_connections: 2000,
+            modules: vec!["bwl".to_owned(), "slm".to_owned()],
+            ..ListenerReport::default()
+        };
+        assert_eq!(
+            table(&[listener]),
+            "NAME        STATE      ADDRESS         CONNECTIONS  REQUESTS  CHAIN\n\
+             submission  listening  127.0.0.1:3579  0/2000       0         bwl slm\n"
+        );
+    }
+
+    #[test]
+    fn no_daemon_is_69_with_the_sockets_name() {
+        let socket = std::path::Path::new("/nowhere/c.sock");
+        let failure = ask(socket, &Command::Stats, SOON).unwrap_err();
+        assert_eq!(failure.exit, Exit::Unavailable);
+        assert!(failure.lines.len() == 1 && failure.lines[0].contains("/nowhere/c.sock"), "{failure:?}");
+    }
+}

@@ -1,0 +1,7 @@
+//! The command lines of both programs: their flags, what they print, how they end.
+
+pub mod control;
+pub mod exit;
+pub mod flags;
+pub mod ping;
+pub mod status;
