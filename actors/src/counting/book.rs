@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::counter::{Counter, RUN, UNLIMITED, WINDOWS};
 use super::event::{Event, Worth};
-use super::instance::{Due, Instances, Message};
+use super::instance::{Charged, Due, Instances, Message};
 
 /// Limits of a counter, by window; [`UNLIMITED`]: none.
 pub type Limits = [i64; WINDOWS];
@@ -80,6 +80,7 @@ pub struct Undo {
     /// Counters as they were, in the order changed, and the limits that the change was held against.
     pub counters: SmallVec<[(Key, Option<Counter>, Limits); 2]>,
     message: Option<(Event, Option<Message<Place, Over>>)>,
+    charged: Option<(Place, u32)>,
 }
 
 /// One shard's counters and messages.
@@ -88,6 +89,8 @@ pub struct Book {
     kinds: Vec<HashMap<Arc<[u8]>, Counter, RandomState>>,
     messages: Instances<Place, Over>,
     dirty: Vec<Key>,
+    /// When the first of `dirty` became so.
+    dirty_since: Option<u64>,
 }
 
 /// One line of a charge: a counter, and which of its windows are meant.
@@ -119,7 +122,7 @@ impl<'a> Draft<'a> {
 impl Book {
     /// An empty book that remembers at most `messages` messages.
     pub fn new(messages: usize) -> Self {
-        Self { kinds: vec![HashMap::default(); 2], messages: Instances::new(messages), dirty: Vec::new() }
+        Self { kinds: vec![HashMap::default(); 2], messages: Instances::new(messages), dirty: Vec::new(), dirty_since: None }
     }
 
     /// Decides `draft` at `now` (seconds since 1970) and charges it. With `undo`, notes what to put back.
@@ -131,6 +134,7 @@ impl Book {
         if let Some(undo) = undo.as_deref_mut() {
             undo.message = Some((draft.event, self.messages.image(&draft.event)));
         }
+        self.dirty_since = self.dirty_since.or(Some(now));
         match due {
             Due::Nothing => Ruling::Pass,
             Due::GiveBack(count) => {
@@ -148,7 +152,10 @@ impl Book {
                     Ruling::Over(over)
                 }
                 over => {
-                    let place = self.charge(draft, count, undo);
+                    let place = self.charge(draft, count, undo.as_deref_mut());
+                    if let Some(undo) = undo {
+                        undo.charged = Some((place, count));
+                    }
                     self.messages.charged(now, &draft.event, place, count, over);
                     over.map_or(Ruling::Pass, Ruling::Over)
                 }
@@ -197,6 +204,18 @@ impl Book {
         }
     }
 
+    /// Gives back what `draft` was charged, although it may be written already: its request was not
+    /// answered by it. `undo` is what was noted when it was decided.
+    pub fn revoke(&mut self, now: u64, draft: &Draft<'_>, undo: &Undo) {
+        let Some((place, count)) = undo.charged else { return };
+        let places = match draft.event.instance {
+            Some(_) => self.messages.revoked(now, &draft.event, count),
+            None => smallvec::smallvec![Charged { place, count }],
+        };
+        self.dirty_since = self.dirty_since.or(Some(now));
+        self.give_back(draft, &places, None);
+    }
+
     /// Takes what is to be written, at most `room` counters of it: each as it stands, with `unwritten`
     /// as the change since it was last taken.
     pub fn take_dirty(&mut self, room: usize, mut take: impl FnMut(Key, &Counter)) -> usize {
@@ -211,7 +230,15 @@ impl Book {
             counter.tallies.iter_mut().for_each(|tally| tally.unwritten = 0);
             taken += 1;
         }
+        if self.dirty.is_empty() {
+            self.dirty_since = None;
+        }
         taken
+    }
+
+    /// Since when the oldest change waits to be written (seconds since 1970).
+    pub fn dirty_since(&self) -> Option<u64> {
+        if self.dirty.is_empty() { None } else { self.dirty_since }
     }
 
     /// How many counters are waiting to be written.
@@ -294,7 +321,7 @@ impl Book {
     fn give_back(
         &mut self,
         draft: &Draft<'_>,
-        places: &[super::instance::Charged<Place>],
+        places: &[Charged<Place>],
         mut undo: Option<&mut Undo>,
     ) {
         for charged in places {

@@ -154,6 +154,15 @@ impl<S: Clone, N: Clone> Instances<S, N> {
         }
     }
 
+    /// Takes back what [`Instances::charged`] noted of `event`; returns where it has to be given back.
+    pub fn revoked(&mut self, now: u64, event: &Event, count: u32) -> SmallVec<[Charged<S>; 1]> {
+        let places = self.given_back(now, event, count);
+        if let Some(message) = event.instance.and_then(|instance| self.messages.get_mut(&instance)) {
+            message.recipients.retain(|recipient| *recipient != event.recipient);
+        }
+        places
+    }
+
     /// The memory of `event`'s message as it stands, to be put back by [`Instances::restore`].
     pub fn image(&self, event: &Event) -> Option<Message<S, N>> {
         event.instance.and_then(|instance| self.messages.get(&instance)).cloned()

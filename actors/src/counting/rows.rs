@@ -1,0 +1,108 @@
+//! What is written in one go: rows of counters, gathered from the shards.
+
+use std::sync::Arc;
+
+use super::book::Limits;
+use super::counter::{Counter, UNLIMITED, WINDOWS};
+
+/// The longest name that is stored as it is, in bytes; every database can index that much.
+pub const LONGEST_NAME: usize = 512;
+
+/// One counter's change on its way to the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Kind, see [`super::book::Key`].
+    pub kind: u8,
+    /// Name in memory; [`stored_name`] is what stands in the database.
+    pub name: Arc<[u8]>,
+    /// By window: when it began, and what is to be added.
+    pub windows: [(i64, i64); WINDOWS],
+    /// By window: what must not be passed by adding. [`UNLIMITED`]: add in any case.
+    pub caps: Limits,
+    /// When the last window closes.
+    pub closes: i64,
+}
+
+impl Row {
+    /// The change of `counter` since it was last taken, to be added in any case.
+    pub fn of(kind: u8, name: Arc<[u8]>, counter: &Counter) -> Self {
+        let windows = counter.tallies.map(|tally| (tally.from, tally.unwritten));
+        Self { kind, name, windows, caps: [UNLIMITED; WINDOWS], closes: counter.closes }
+    }
+
+    /// Holds the change against `limits`. What gives back, or adds nothing, is held against none.
+    pub fn capped(mut self, limits: &Limits) -> Self {
+        for ((cap, (_, change)), limit) in self.caps.iter_mut().zip(self.windows).zip(limits) {
+            if change > 0 {
+                *cap = *limit;
+            }
+        }
+        self
+    }
+}
+
+/// Rows that are written by one statement, with a number by which the writer knows whether they were.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The writer's how-manieth batch this is.
+    pub sequence: i64,
+    /// The rows, each key once, in the order of keys: two daemons that lock the same rows lock them in
+    /// the same order.
+    pub rows: Vec<Row>,
+}
+
+impl Batch {
+    /// A batch of `rows`.
+    pub fn new(sequence: i64, mut rows: Vec<Row>) -> Self {
+        rows.sort_unstable_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+        Self { sequence, rows }
+    }
+
+    /// The same without anything to hold it against: it was answered for, so it must be counted.
+    pub fn uncapped(mut self) -> Self {
+        self.rows.iter_mut().for_each(|row| row.caps = [UNLIMITED; WINDOWS]);
+        self
+    }
+}
+
+/// The name under which a counter is stored: the name itself, or for a very long one its beginning and
+/// a digest of the whole.
+pub fn stored_name(name: &[u8]) -> Vec<u8> {
+    use sha2::{Digest as _, Sha256};
+    if name.len() <= LONGEST_NAME {
+        return name.to_vec();
+    }
+    let digest = Sha256::digest(name);
+    let mut stored = name[..LONGEST_NAME - 65].to_vec();
+    stored.push(b'#');
+    stored.extend(digest.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()));
+    stored
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_told_apart_and_fit() {
+        let (a, b) = ([b"x".repeat(2000), b"a".to_vec()].concat(), [b"x".repeat(2000), b"b".to_vec()].concat());
+        assert_ne!(stored_name(&a), stored_name(&b));
+        assert_eq!(stored_name(&a).len(), LONGEST_NAME);
+        assert_eq!(stored_name(&a[..512]), a[..512]);
+    }
+
+    #[test]
+    fn only_what_adds_is_held_against_a_limit() {
+        let counter = Counter {
+            tallies: [
+                super::super::counter::Tally { from: 1, used: 5, unwritten: 2 },
+                super::super::counter::Tally { from: 1, used: 5, unwritten: -2 },
+                super::super::counter::Tally { from: 1, used: 5, unwritten: 0 },
+            ],
+            closes: 9,
+            dirty: true,
+        };
+        let row = Row::of(0, Arc::from(*b"a"), &counter).capped(&[3, 3, 3]);
+        assert_eq!(row.caps, [3, UNLIMITED, UNLIMITED]);
+    }
+}
