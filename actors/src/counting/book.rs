@@ -102,6 +102,11 @@ struct Line<'a> {
 }
 
 impl<'a> Draft<'a> {
+    /// The counters it draws on.
+    pub fn keys(&self) -> SmallVec<[Key; 4]> {
+        self.lines().into_iter().map(|line| (line.kind, line.name.into())).collect()
+    }
+
     fn lines(&'a self) -> SmallVec<[Line<'a>; 4]> {
         let mut lines = SmallVec::new();
         let sides = [(0, self.account, &self.account_limits), (1, self.domain, &self.domain_limits)];
@@ -122,7 +127,12 @@ impl<'a> Draft<'a> {
 impl Book {
     /// An empty book that remembers at most `messages` messages.
     pub fn new(messages: usize) -> Self {
-        Self { kinds: vec![HashMap::default(); 2], messages: Instances::new(messages), dirty: Vec::new(), dirty_since: None }
+        Self {
+            kinds: vec![HashMap::default(); 2],
+            messages: Instances::new(messages),
+            dirty: Vec::new(),
+            dirty_since: None,
+        }
     }
 
     /// Decides `draft` at `now` (seconds since 1970) and charges it. With `undo`, notes what to put back.
@@ -318,12 +328,7 @@ impl Book {
         Place { windows, slot: draft.slot }
     }
 
-    fn give_back(
-        &mut self,
-        draft: &Draft<'_>,
-        places: &[Charged<Place>],
-        mut undo: Option<&mut Undo>,
-    ) {
+    fn give_back(&mut self, draft: &Draft<'_>, places: &[Charged<Place>], mut undo: Option<&mut Undo>) {
         for charged in places {
             // the message was charged where its slot was then
             let then = Draft { slot: charged.place.slot, ..*draft };

@@ -150,7 +150,7 @@ impl Shared {
     }
 
     pub(super) fn shard(&self, draft: &Draft<'_>) -> &Mutex<Book> {
-        self.shard_of(if draft.domain.is_empty() { draft.account } else { draft.domain })
+        self.shard_of_key(0, draft.account)
     }
 
     /// The shard of a counter by its name: all counters of one domain stand together.
@@ -325,16 +325,17 @@ pub fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// A name as it is held in memory and stored: a very long one is cut, see [`stored_name`].
+/// An account's name as it is held in memory and stored: a very long one is cut, see [`stored_name`].
 fn fit(name: &[u8]) -> Cow<'_, [u8]> {
     if name.len() <= LONGEST_NAME { Cow::Borrowed(name) } else { Cow::Owned(stored_name(name)) }
 }
 
 fn with_names_that_fit<T>(draft: &Draft<'_>, then: impl FnOnce(&Draft<'_>) -> T) -> T {
-    if draft.account.len() <= LONGEST_NAME && draft.domain.len() <= LONGEST_NAME {
+    if draft.account.len() <= LONGEST_NAME {
         return then(draft);
     }
-    // The account's domain is its shard: a cut name has lost it, so both go where the cut domain goes.
-    let (account, domain) = (fit(draft.account), fit(draft.domain));
-    then(&Draft { account: &account, domain: &domain, ..*draft })
+    // A cut name keeps a domain that can exist; one that is longer than names can be is no domain.
+    let account = fit(draft.account);
+    let domain = if account.ends_with(draft.domain) { draft.domain } else { b"" };
+    then(&Draft { account: &account, domain, ..*draft })
 }

@@ -1,15 +1,30 @@
 //! Counting mail: the one place that knows what a request is worth, what was charged, and for how long.
 //!
+//! Pure, in memory:
 //! - [`event`]: what a request is worth, and to which message it belongs
 //! - [`instance`]: what is remembered of a message while it arrives
 //! - [`counter`]: what an account or a domain has used of its windows
 //! - [`book`]: counters and messages together, and the decision
+//!
+//! With the database:
 //! - [`store`]: the counters of the daemon, found again by name
+//! - [`ledger`]: the counters of one name, decided by any worker
+//! - `writer`, `strict`: what takes them to the database, behind the answers or before them
+//! - `rows`, `sql`, `fault`: what is written, how, and what its errors mean
 
 pub mod book;
 pub mod counter;
 pub mod event;
+mod fault;
 pub mod instance;
+pub mod ledger;
+mod rows;
+mod sql;
 pub mod store;
+mod strict;
+mod writer;
 
+pub use book::{Draft, Limits, Over, Ruling};
+pub use fault::{Fault, fault};
+pub use ledger::{Charging, Durability, Ledger, Settings};
 pub use store::Counters;

@@ -65,17 +65,22 @@ impl Batch {
     }
 }
 
-/// The name under which a counter is stored: the name itself, or for a very long one its beginning and
-/// a digest of the whole.
+/// The name under which a counter is stored: the name itself, or for a very long one its beginning, a
+/// digest of the whole, and its domain.
 pub fn stored_name(name: &[u8]) -> Vec<u8> {
     use sha2::{Digest as _, Sha256};
+    const LONGEST_DOMAIN: usize = 255;
+    const DIGEST: usize = 1 + 64;
     if name.len() <= LONGEST_NAME {
         return name.to_vec();
     }
-    let digest = Sha256::digest(name);
-    let mut stored = name[..LONGEST_NAME - 65].to_vec();
+    let domain = name.iter().rposition(|byte| *byte == b'@').map_or(&b""[..], |at| &name[at..]);
+    let domain = if domain.len() <= 1 + LONGEST_DOMAIN { domain } else { b"" };
+    let mut stored = name[..LONGEST_NAME - DIGEST - domain.len()].to_vec();
+    stored.retain(|byte| *byte != b'@');
     stored.push(b'#');
-    stored.extend(digest.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()));
+    stored.extend(Sha256::digest(name).iter().flat_map(|byte| format!("{byte:02x}").into_bytes()));
+    stored.extend_from_slice(domain);
     stored
 }
 
@@ -89,6 +94,9 @@ mod tests {
         assert_ne!(stored_name(&a), stored_name(&b));
         assert_eq!(stored_name(&a).len(), LONGEST_NAME);
         assert_eq!(stored_name(&a[..512]), a[..512]);
+        let long = [b"x".repeat(2000), b"@example.com".to_vec()].concat();
+        assert!(stored_name(&long).ends_with(b"@example.com"));
+        assert!(stored_name(&[b"a@".to_vec(), b"x".repeat(2000)].concat()).len() <= LONGEST_NAME);
     }
 
     #[test]

@@ -75,8 +75,9 @@ impl Sql {
         let own = Row {
             kind: WRITER,
             name: self.writer.as_slice().into(),
-            windows: [(0, 0), (0, 0), (0, 1)],
-            caps: [UNLIMITED, UNLIMITED, batch.sequence],
+            // Each batch is a window of its own that has room for one.
+            windows: [(0, 0), (0, 0), (batch.sequence, 1)],
+            caps: [UNLIMITED, UNLIMITED, 1],
             closes: now + WRITER_SECONDS,
         };
         add_row(b"", &own);
@@ -113,13 +114,14 @@ impl Sql {
             set.push(format!("{cap} = {}", new(&cap)));
         }
         set.push(format!("closes = {greatest}({}, {})", old("closes"), new("closes")));
-        let head = if is_mysql { " ON DUPLICATE KEY UPDATE " } else { " ON CONFLICT (store, kind, name) DO UPDATE SET " };
+        let head =
+            if is_mysql { " ON DUPLICATE KEY UPDATE " } else { " ON CONFLICT (store, kind, name) DO UPDATE SET " };
         format!("{head}{}", set.join(", "))
     }
 
     /// The number of this writer's last batch that was written.
     pub fn last_written(&self) -> Statement {
-        let mut sql = format!("SELECT run_used FROM {TABLE} WHERE store = ");
+        let mut sql = format!("SELECT run_from FROM {TABLE} WHERE store = ");
         let mut parameters = Parameters::new(self.backend, 3);
         parameters.push_bare(&mut sql, Vec::<u8>::new());
         sql.push_str(" AND kind = ");

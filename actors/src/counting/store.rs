@@ -8,10 +8,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use sea_orm::{ConnectionTrait as _, DbErr};
 use slog::Logger;
 
+use super::ledger::{Ledger, Settings, seconds};
+use super::sql::{Sql, stored};
+use super::writer::{Writer, signed};
 use crate::clock::Clock;
 use crate::database::Database;
+
+/// Counters read back at a time.
+const PAGE: u64 = 5000;
 
 /// All counters of the daemon. Cheap to clone.
 #[derive(Clone)]
@@ -22,12 +29,26 @@ struct Inner {
     clock: Clock,
     log: Logger,
     kept: Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>,
+    ledgers: tokio::sync::Mutex<HashMap<String, Arc<Ledger>>>,
+}
+
+/// Why counters are not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum CountingError {
+    /// They could not be read back.
+    #[error("the counters of {name} can't be read: {source}")]
+    Read {
+        /// Whose.
+        name: String,
+        /// Why not.
+        source: DbErr,
+    },
 }
 
 impl Counters {
     /// Counters that are written to `database`. Does no input or output.
     pub fn open(database: Database, clock: Clock, log: Logger) -> Self {
-        Self(Arc::new(Inner { database, clock, log, kept: Mutex::default() }))
+        Self(Arc::new(Inner { database, clock, log, kept: Mutex::default(), ledgers: tokio::sync::Mutex::default() }))
     }
 
     /// What is kept under `name` for as long as the daemon runs: `make` makes it the first time. Of
@@ -41,6 +62,78 @@ impl Counters {
         kept.insert(name.to_owned(), made.clone());
         made
     }
+
+    /// The counters called `name`, working by `settings` from now on. The first time they are read back
+    /// from the database.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub async fn ledger(&self, name: &str, settings: Settings) -> Result<Arc<Ledger>, CountingError> {
+        // Held while they are read: who asks meanwhile gets the same ones.
+        let mut ledgers = self.0.ledgers.lock().await;
+        if let Some(ledger) = ledgers.get(name) {
+            ledger.set(settings);
+            return Ok(ledger.clone());
+        }
+        let database = &self.0.database;
+        let sql = Sql::new(database.backend(), name, &writer_name());
+        let (ledger, shared, orders) = Ledger::new(self.0.clock.clone(), settings);
+        let writer =
+            Writer::new(shared, database.clone(), sql, self.0.log.new(slog::o!("counters" => name.to_owned())));
+        let (writer, result) = {
+            let now = signed(seconds(self.0.clock.now()));
+            let reading = database.handle().spawn(async move {
+                let result = read_back(&writer, now).await;
+                (writer, result)
+            });
+            match reading.await {
+                Ok(read) => read,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => {
+                    let source = DbErr::Custom("the database is closed".to_owned());
+                    return Err(CountingError::Read { name: name.to_owned(), source });
+                }
+            }
+        };
+        database.observe(&result);
+        result.map_err(|source| CountingError::Read { name: name.to_owned(), source })?;
+        database.handle().spawn(writer.run(orders));
+        let ledger = Arc::new(ledger);
+        ledgers.insert(name.to_owned(), ledger.clone());
+        Ok(ledger)
+    }
+
+    /// Writes all that is not written yet and ends. What could not be written is logged: it is lost.
+    pub async fn close(&self) {
+        let ledgers: Vec<_> = self.0.ledgers.lock().await.drain().collect();
+        for (_, ledger) in ledgers {
+            // The writer has logged what was lost.
+            let _ = ledger.close().await;
+        }
+    }
+}
+
+/// Reads the open counters into memory.
+async fn read_back(writer: &Writer, now: i64) -> Result<(), DbErr> {
+    let pool = writer.database.connection();
+    let mut after: Option<(u8, Vec<u8>)> = None;
+    loop {
+        let page = writer.sql.page(after.as_ref().map(|(kind, name)| (*kind, name.as_slice())), now, PAGE);
+        let rows = pool.query_all_raw(page).await?;
+        let stored = rows.iter().map(stored).collect::<Result<Vec<_>, _>>()?;
+        writer.take_over(stored.iter().map(|stored| (stored.kind, stored.name.as_slice().into())), &stored);
+        match stored.last() {
+            Some(last) => after = Some((last.kind, last.name.clone())),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Unlike any other writer's name, also one of another machine.
+fn writer_name() -> String {
+    use std::hash::BuildHasher as _;
+    let random = std::hash::RandomState::new();
+    format!("{:016x}{:016x}", random.hash_one(0u8), random.hash_one(std::time::SystemTime::now()))
 }
 
 #[cfg(test)]

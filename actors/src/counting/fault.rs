@@ -1,0 +1,40 @@
+//! What an error of the database means for a batch.
+
+use sea_orm::{DbErr, RuntimeErr, SqlxError};
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// A CHECK refused it: a limit would have been passed, or the batch is written already.
+    Refused,
+    /// It met another writer (deadlock, lock not granted in time): the same again may succeed. Nothing
+    /// of it was written.
+    Again,
+    /// It could not be written, or nobody knows whether it was: keep it and try later.
+    Away,
+}
+
+/// What `error` means.
+pub fn fault(error: &DbErr) -> Fault {
+    let (DbErr::Exec(RuntimeErr::SqlxError(error))
+    | DbErr::Query(RuntimeErr::SqlxError(error))
+    | DbErr::Conn(RuntimeErr::SqlxError(error))) = error
+    else {
+        return Fault::Away;
+    };
+    let SqlxError::Database(error) = &**error else { return Fault::Away };
+    if error.is_check_violation() {
+        return Fault::Refused;
+    }
+    if let Some(error) = error.try_downcast_ref::<sea_orm::SqlxMySqlError>() {
+        // ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK, ER_CHECKREAD (MariaDB: the row changed since it was read)
+        return if matches!(error.number(), 1205 | 1213 | 1020) { Fault::Again } else { Fault::Away };
+    }
+    match error.code().as_deref() {
+        // PostgreSQL: serialization_failure, deadlock_detected, lock_not_available
+        Some("40001" | "40P01" | "55P03") => Fault::Again,
+        // SQLite: SQLITE_BUSY, SQLITE_LOCKED and the extended codes of both
+        Some("5" | "6" | "261" | "262" | "517" | "518" | "773") => Fault::Again,
+        _ => Fault::Away,
+    }
+}
