@@ -4,7 +4,13 @@
 //! the [`ModuleType`] that the folder calls `MODULE`. No module names another; what several need stands
 //! in files and folders of its own that are no modules.
 
+mod columns;
+mod questions;
+mod rarely;
 pub mod rules;
+#[cfg(test)]
+mod testing;
+mod trace;
 
 use actors::module::ModuleType;
 
@@ -20,6 +26,7 @@ macro_rules! registry {
 }
 
 registry! {
+    bwl,
     #[cfg(feature = "panic-module")]
     panic,
     test,
@@ -37,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_module_is_found_by_its_name_with_or_without_mod() {
-        assert_eq!(find("test").map(|module| module.name()), Some("test"));
+        assert_eq!(find("bwl").map(|module| module.name()), Some("bwl"));
         assert_eq!(find("mod-test").map(|module| module.name()), Some("test"));
         assert!(find("mod-mod-test").is_none());
         assert!(find("").is_none());

@@ -42,6 +42,13 @@ macro_rules! attributes {
             pub(crate) const fn prefix(self) -> &'static [u8] {
                 match self { $(Self::$variant => concat!($name, "=").as_bytes(),)* }
             }
+
+            /// Whether `line` begins with [`Self::prefix`]. Spelt out, so that each comparison is one of
+            /// a known length: a few instructions in place of a call.
+            #[inline]
+            pub(crate) fn begins(self, line: &[u8]) -> bool {
+                match self { $(Self::$variant => line.starts_with(concat!($name, "=").as_bytes()),)* }
+            }
         }
     };
 }
@@ -135,6 +142,9 @@ mod tests {
             assert_eq!(attribute as usize, index);
             assert_eq!(Attribute::from_name(name.as_bytes()), Some(attribute));
             assert_eq!(attribute.prefix(), format!("{name}=").as_bytes());
+            assert!(
+                attribute.begins(format!("{name}=x").as_bytes()) && !attribute.begins(format!("{name}x=").as_bytes())
+            );
             for wrong in [&name[1..], &name[..name.len() - 1], &format!("{name}x"), &name.to_uppercase()] {
                 assert_eq!(Attribute::from_name(wrong.as_bytes()), None, "{wrong}");
             }

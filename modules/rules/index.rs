@@ -83,7 +83,7 @@ const fn bit(form: RuleForm) -> u8 {
 }
 
 /// The rows and the ways to them. Never changed once made.
-pub(super) struct Index<P> {
+pub struct Index<P> {
     atoms: Atoms,
     rows: Vec<Row<P>>,
     postings: Vec<Posting>,
@@ -316,7 +316,7 @@ impl<P> Builder<P> {
     }
 
     /// The index of what was added.
-    pub(super) fn finish(self) -> Index<P> {
+    pub fn finish(self) -> Index<P> {
         let Self { mut atoms, mut rows, mut postings } = self;
         sort_rows(&mut rows, &mut postings);
         // Within one key places ascend as ids do. One row may name a user twice.

@@ -2,20 +2,23 @@
 //! among ten as among a million.
 //!
 //! What several modules share (bwl, transport, lmm, slm); it names none of them. Plain synchronous data
-//! structures, no database: rows come in as [`Rule`]s, and [`RuleTable`] gives every reader an immutable
+//! structures: rows come in as [`Rule`]s, and [`RuleTable`] gives every reader an immutable
 //! [`Snapshot`]. Nothing here can fail at a request.
 //!
 //! - `atoms`: every text once, each with a number;
 //! - `index`: the immutable index from (source, destination, SASL user) to rows;
 //! - `snapshot`: a big index, and over it a small one with what changed since;
-//! - `table`: who changes it, and how the two are merged, off the workers' threads.
+//! - `table`: who changes it, and how the two are merged, off the workers' threads;
+//! - `follower`: the only file that knows of a database, and keeps a table as the database has it.
 
 mod atoms;
+mod follower;
 mod index;
 mod snapshot;
 mod table;
 
-pub use index::{Builder, Rule, TooMuch};
+pub use follower::{ReadRow, RuleFollower, fact};
+pub use index::{Builder, Index, Rule, TooMuch};
 pub use snapshot::{Hit, Matches, Seek, Snapshot};
 pub use table::{Change, RuleTable};
 

@@ -84,8 +84,8 @@ impl<P: Clone + Send + Sync + 'static> RuleTable<P> {
     }
 
     /// Replaces all rows.
-    pub fn load(&self, rows: Builder<P>) {
-        let base = Arc::new(rows.finish());
+    pub fn load(&self, rows: Index<P>) {
+        let base = Arc::new(rows);
         let mut writer = self.0.writer.lock();
         writer.changes.clear();
         writer.load += 1;

@@ -25,7 +25,7 @@ fn loaded<'a>(rules: impl IntoIterator<Item = &'a Rule<u8>>) -> RuleTable<u8> {
         builder.add(rule).unwrap();
     }
     let table = RuleTable::new();
-    table.load(builder);
+    table.load(builder.finish());
     table
 }
 
@@ -138,7 +138,7 @@ fn what_changes_during_a_merge_is_not_lost_by_it() {
 fn a_load_during_a_merge_is_not_undone_by_it() {
     let table = loaded(&[rule(1, "a.example", "", None)]);
     let merge = table.begin_merge().unwrap();
-    table.load(Builder::new());
+    table.load(Builder::new().finish());
     table.end_merge(merge);
     assert!(table.now().is_empty());
 }

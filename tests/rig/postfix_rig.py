@@ -15,6 +15,7 @@ By hand:   python3 tests/rig/postfix_rig.py --help
 import argparse
 import base64
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -800,6 +801,9 @@ def serve(a):
     """What the Rust tests use: lives exactly as long as its standard input."""
     # Ctrl-C reaches the whole group: the end of our input is what ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Orphans of Postfix become our children, for us to reap: in a container
+    # process 1 often does not. (PR_SET_CHILD_SUBREAPER)
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
     tmp = None
     if not a.dir:
         tmp = tempfile.mkdtemp(prefix="rig.")
@@ -834,6 +838,9 @@ def serve(a):
         say(error=str(e))
         return 1
     finally:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         if tmp:
             shutil.rmtree(tmp, ignore_errors=True)
     return 0

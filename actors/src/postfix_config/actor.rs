@@ -276,6 +276,12 @@ impl LocalQuestions {
         self.caches.expire();
     }
 
+    /// Postfix's configuration is another one: nothing is believed any more without asking again.
+    pub fn configuration_changed(&self, recipient_delimiter: &[u8]) {
+        let settings = self.settings();
+        self.configure(LocalSettings { recipient_delimiter: recipient_delimiter.into(), ..(*settings).clone() });
+    }
+
     /// The settings now.
     pub fn settings(&self) -> Arc<LocalSettings> {
         self.caches.settings.load_full()

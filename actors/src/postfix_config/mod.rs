@@ -6,8 +6,10 @@
 
 mod actor;
 mod cache;
+mod detected;
 mod sources;
 
 pub use actor::{LocalQuestions, LocalSettings};
 pub use cache::CacheSettings;
+pub use detected::{Detected, FollowGuard};
 pub use sources::{Owners, Source, Sources};

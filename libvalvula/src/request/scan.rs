@@ -4,7 +4,8 @@
 //! came. It keeps offsets only; the bytes stay in the buffer that the codec (or the caller of
 //! `Request::parse`) owns.
 
-use memchr::{memchr, memchr2};
+use memchr::arch::all::memchr::Two;
+use memchr::memchr;
 
 use crate::attribute::Attribute;
 use crate::limits::Limits;
@@ -75,47 +76,83 @@ impl Scan {
     ///
     /// `Ok(None)`: the request goes on behind the buffer. The error for a stream is the same however the
     /// stream is cut: it is the one whose proof comes first in the stream.
+    #[inline]
     pub(crate) fn advance(&mut self, buffer: &[u8], limits: &Limits) -> Result<Option<Found>, Malformed> {
+        let request = limits.request_bytes();
         loop {
-            let rest = buffer.get(self.scanned..).unwrap_or_default();
-            let Some(found) = memchr2(b'\n', 0, rest).map(|offset| self.scanned + offset) else {
+            let start = self.line_start;
+            let expected = self.expected(buffer);
+            let Some(found) = line_end(buffer, expected.map_or(self.scanned, |(_, value)| value)) else {
                 self.check(buffer, buffer.len(), buffer.len(), limits)?;
                 self.scanned = buffer.len();
                 return Ok(None);
             };
-            let consumed = found + 1;
             if buffer[found] == 0 {
-                self.check(buffer, consumed, consumed, limits)?;
-                let before = Excerpt::of(&buffer[self.line_start..found]);
+                self.check(buffer, found + 1, found + 1, limits)?;
+                let before = Excerpt::of(&buffer[start..found]);
                 return Err(Malformed::Nul { line: self.lines + 1, before });
             }
-            self.check(buffer, found, consumed, limits)?;
-            let start = self.line_start;
-            let line = &buffer[start..found];
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if line.is_empty() {
+            if found >= request || found - start > limits.line {
+                self.check(buffer, found, found + 1, limits)?;
+            }
+            let end = if found > start && buffer[found - 1] == b'\r' { found - 1 } else { found };
+            if end == start {
                 return if self.lines == 0 {
                     Err(Malformed::Empty)
                 } else {
-                    Ok(Some(Found::Request { end: consumed }))
+                    Ok(Some(Found::Request { end: found + 1 }))
                 };
             }
+            let line = &buffer[start..end];
             if self.lines == 0 && line == CHECK_SERVER {
-                return Ok(Some(Found::CheckServer { end: consumed }));
+                return Ok(Some(Found::CheckServer { end: found + 1 }));
             }
             if self.lines == limits.attributes {
                 return Err(Malformed::TooManyAttributes { limit: limits.attributes });
             }
             self.lines += 1;
-            self.attribute(line, start)?;
-            self.line_start = consumed;
-            self.scanned = consumed;
+            let known = match expected {
+                Some(known) => Some(known),
+                None => self.find(line, start)?,
+            };
+            if let Some((index, value)) = known {
+                self.next = index + 1;
+                self.spans.0[index] = Span { start: offset(value), end: offset(end) };
+            }
+            self.line_start = found + 1;
+            self.scanned = found + 1;
+        }
+    }
+
+    /// The attribute that the current line begins with and where its value begins, when it is the one
+    /// that Postfix sends next.
+    ///
+    /// Postfix sends its attributes always in the same order. Comparing with the name that is nearly
+    /// always there costs less than looking at each of its bytes for the line's end and the `=`.
+    #[inline]
+    fn expected(&self, buffer: &[u8]) -> Option<(usize, usize)> {
+        if self.scanned > self.line_start {
+            return None;
+        }
+        let expected = Attribute::ALL.get(self.next)?;
+        let line = buffer.get(self.line_start..)?;
+        expected.begins(line).then(|| (self.next, self.line_start + expected.prefix().len()))
+    }
+
+    /// The same by the line's name; `None` when the name is unknown.
+    fn find(&self, line: &[u8], start: usize) -> Result<Option<(usize, usize)>, Malformed> {
+        match memchr(b'=', line) {
+            Some(equals) => {
+                let known = Attribute::from_name(&line[..equals]);
+                Ok(known.map(|attribute| (attribute as usize, start + equals + 1)))
+            }
+            None => Err(Malformed::NoEquals { line: self.lines, text: Excerpt::of(line) }),
         }
     }
 
     /// Holds the line that ends (or has come so far) at `line_end` and the request that has come as far as
     /// `consumed` against the limits; of two that are passed, the one that was passed first is reported.
-    #[inline]
+    #[cold]
     fn check(&self, buffer: &[u8], line_end: usize, consumed: usize, limits: &Limits) -> Result<(), Malformed> {
         let request = limits.request_bytes();
         let line_too_long = line_end.saturating_sub(self.line_start) > limits.line;
@@ -126,28 +163,18 @@ impl Scan {
         }
         if consumed > request { Err(Malformed::TooLong { limit: request }) } else { Ok(()) }
     }
+}
 
-    /// Remembers where the value of `line` lies, if its name is known; `start` is the line's offset.
-    #[inline]
-    fn attribute(&mut self, line: &[u8], start: usize) -> Result<(), Malformed> {
-        // Postfix sends its attributes always in the same order, so the next one is nearly always known
-        // beforehand, and comparing with it costs less than looking for "=" and the name.
-        let (index, value) = match Attribute::ALL.get(self.next) {
-            Some(expected) if line.starts_with(expected.prefix()) => (self.next, expected.prefix().len()),
-            _ => {
-                let Some(equals) = memchr(b'=', line) else {
-                    return Err(Malformed::NoEquals { line: self.lines, text: Excerpt::of(line) });
-                };
-                match Attribute::from_name(&line[..equals]) {
-                    Some(attribute) => (attribute as usize, equals + 1),
-                    None => return Ok(()),
-                }
-            }
-        };
-        self.next = index + 1;
-        self.spans.0[index] = Span { start: offset(start + value), end: offset(start + line.len()) };
-        Ok(())
+/// The first newline or NUL from `from` on.
+#[inline]
+fn line_end(buffer: &[u8], from: usize) -> Option<usize> {
+    let rest = buffer.get(from..)?;
+    // Half of Postfix's attributes are empty.
+    if rest.first() == Some(&b'\n') {
+        return Some(from);
     }
+    // Values are short: a portable search that is inlined beats a vectorised one that is called.
+    Two::new(b'\n', 0).find(rest).map(|found| from + found)
 }
 
 fn offset(at: usize) -> u32 {

@@ -1,0 +1,81 @@
+//! Rows written with plain SQL decide, on every database.
+
+use actors::local::Local;
+use serde_json::json;
+use testkit::{Engine, TestDatabase};
+
+use crate::testing::{Rig, faults};
+
+const ANN: &str = "ann@home.example";
+
+async fn rig(engine: Engine, rows: &str) -> Rig {
+    let sql = TestDatabase::new(engine);
+    sql.sql(TABLES);
+    sql.sql(rows);
+    let local = Local::fixed(&["home.example"], &[ANN]);
+    Rig::start(&super::MODULE, json!({}), local, sql).await
+}
+
+async fn rows_written_with_plain_sql_decide(engine: Engine) {
+    let rig = rig(
+        engine,
+        "INSERT INTO bwl_global (id, is_active, source, destination, status) VALUES (1, 1, '*.mailer.net', NULL, 'reject'), (2, 1, 'x.example', '', 'Discard'), (3, 0, 'y.example', '', 'reject'), (4, 1, 'z.example', '', 'whatever'), (5, 1, '*', '', 'reject');
+         INSERT INTO bwl_global (id, is_active, source, status, sasl_users_to_skip, limit_rule_to_sasl_users) VALUES (6, 1, 'q.example', 'reject', 'ben', 'ann, ben');
+         INSERT INTO bwl_domain (id, is_active, rules_for, source, status) VALUES (1, 1, 'home.example', 'd.example', 'reject');
+         INSERT INTO bwl_account (id, is_active, rules_for, source, status) VALUES (1, 1, 'ann@home.example', 'a.example', 'filter-discard');
+         INSERT INTO bwl_global_sasl (id, is_active, sasl_user) VALUES (1, 1, 'carl'), (2, 0, 'dora');",
+    )
+    .await;
+    let cases = [
+        ("REJECT bwl_global 1", "a@b.c.mailer.net", ANN, ""),
+        ("DUNNO", "a@mailer.net", ANN, ""),
+        ("DISCARD bwl_global 2", "a@x.example", ANN, ""),
+        ("DUNNO", "a@y.example", ANN, ""),
+        ("DUNNO", "a@z.example", ANN, ""),
+        ("DUNNO", "a@q.example", ANN, ""),
+        ("DUNNO", "a@q.example", ANN, "ben"),
+        ("REJECT bwl_global 6", "a@q.example", ANN, "ann"),
+        ("REJECT bwl_domain 1", "a@d.example", ANN, ""),
+        ("FILTER bwl_account 1", "a@a.example", ANN, ""),
+        ("REJECT bwl_global_sasl 1", ANN, "x@y.example", "carl"),
+        ("DUNNO", ANN, "x@y.example", "dora"),
+    ];
+    for (expected, sender, recipient, user) in cases {
+        assert_eq!(rig.told(sender, recipient, user).await, expected, "{engine:?} {sender} {user}");
+    }
+
+    rig.sql.sql("INSERT INTO bwl_global (id, is_active, source, status) VALUES (20, 1, 'new.example', 'reject')");
+    rig.comes_to("REJECT bwl_global 20", "a@new.example", ANN, "").await;
+    rig.sql.sql("UPDATE bwl_global SET source = 'newer.example' WHERE id = 20");
+    rig.comes_to("DUNNO", "a@new.example", ANN, "").await;
+    assert_eq!(rig.told("a@newer.example", ANN, "").await, "REJECT bwl_global 20");
+    rig.sql.sql("UPDATE bwl_global SET is_active = 0 WHERE id = 20");
+    rig.comes_to("DUNNO", "a@newer.example", ANN, "").await;
+    rig.sql.sql("DELETE FROM bwl_domain; DELETE FROM bwl_account; UPDATE bwl_global_sasl SET is_active = 1");
+    rig.comes_to("DUNNO", "a@d.example", ANN, "").await;
+    rig.comes_to("DUNNO", "a@a.example", ANN, "").await;
+    rig.comes_to("REJECT bwl_global_sasl 2", ANN, "x@y.example", "dora").await;
+
+    let status = rig.module.status();
+    assert_eq!(status.iter().map(|(table, _)| *table).collect::<Vec<_>>(), ["bwl_global_sasl", "bwl_global", "bwl_domain", "bwl_account"]);
+}
+
+#[tokio::test]
+async fn rows_written_with_plain_sql_decide_on_sqlite() {
+    rows_written_with_plain_sql_decide(Engine::Sqlite).await;
+}
+
+#[test]
+fn settings_at_fault_are_named() {
+    let found = faults(&super::MODULE, json!({"deny_unknown_local_mail_from": "maybe", "colour": 1}));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("valvula.toml: module.bwl.deny_unknown_local_mail_from: "), "{found:?}");
+    assert!(found[1].starts_with("valvula.toml: module.bwl.colour: unknown key"), "{found:?}");
+}
+
+const TABLES: &str = "
+CREATE TABLE bwl_global (id INTEGER PRIMARY KEY, is_active INT, source TEXT, destination TEXT, description TEXT, status TEXT, stamp INT, who TEXT, sasl_users_to_skip TEXT, limit_rule_to_sasl_users TEXT);
+CREATE TABLE bwl_domain (id INTEGER PRIMARY KEY, is_active INT, rules_for TEXT, source TEXT, description TEXT, status TEXT, stamp INT, who TEXT);
+CREATE TABLE bwl_account (id INTEGER PRIMARY KEY, is_active INT, rules_for TEXT, source TEXT, description TEXT, status TEXT, stamp INT, who TEXT);
+CREATE TABLE bwl_global_sasl (id INTEGER PRIMARY KEY, is_active INT, sasl_user TEXT, description TEXT, stamp INT, who TEXT);
+";

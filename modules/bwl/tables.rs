@@ -1,0 +1,223 @@
+//! The four tables in memory, and how their rows are read.
+
+use std::sync::Arc;
+
+use actors::module::{ModuleContext, StartError};
+use actors::watch::{BadRow, Column, Followed, Row};
+use libvalvula::{AddressKey, AddressRule};
+
+use super::status::Status;
+use crate::rules::{Rule, RuleFollower, RuleTable};
+use crate::columns;
+
+/// What is kept of a row besides what it is found by.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) status: Status,
+    /// SASL users for whom the row is passed over.
+    pub(super) skip: Option<Arc<[AddressKey]>>,
+}
+
+/// The rows that hold.
+#[derive(Default, Clone)]
+pub(super) struct Tables {
+    /// `bwl_global_sasl`: found by the SASL user alone.
+    pub(super) blocked: RuleTable<()>,
+    /// `bwl_global`.
+    pub(super) global: RuleTable<Entry>,
+    /// `bwl_domain`: `rules_for` is the destination.
+    pub(super) domain: RuleTable<Entry>,
+    /// `bwl_account`: `rules_for` is the destination.
+    pub(super) account: RuleTable<Entry>,
+}
+
+impl Tables {
+    /// Loads the four tables and has them followed for as long as what is returned is held.
+    pub(super) async fn follow(&self, context: &ModuleContext) -> Result<[Followed; 4], StartError> {
+        let watch = context.database.watch();
+        let log = || context.log.clone();
+        let blocked = RuleFollower {
+            table: "bwl_global_sasl",
+            columns: SaslRow::COLUMNS,
+            read: |row| SaslRow::of(row)?.read(),
+            rules: self.blocked.clone(),
+            log: log(),
+        };
+        let global = RuleFollower {
+            table: "bwl_global",
+            columns: GlobalRow::COLUMNS,
+            read: |row| GlobalRow::of(row)?.read(),
+            rules: self.global.clone(),
+            log: log(),
+        };
+        let domain = RuleFollower {
+            table: "bwl_domain",
+            columns: RecipientRow::COLUMNS,
+            read: |row| RecipientRow::of(row)?.read_for_domain(),
+            rules: self.domain.clone(),
+            log: log(),
+        };
+        let account = RuleFollower {
+            table: "bwl_account",
+            columns: RecipientRow::COLUMNS,
+            read: |row| RecipientRow::of(row)?.read_for_account(),
+            rules: self.account.clone(),
+            log: log(),
+        };
+        Ok([
+            watch.follow(blocked, &context.log).await.map_err(StartError::new)?,
+            watch.follow(global, &context.log).await.map_err(StartError::new)?,
+            watch.follow(domain, &context.log).await.map_err(StartError::new)?,
+            watch.follow(account, &context.log).await.map_err(StartError::new)?,
+        ])
+    }
+}
+
+/// What a row comes to: a rule, nothing (not active), or a fault that is logged once.
+pub(super) type Read<P> = Result<Option<Rule<P>>, BadRow>;
+
+/// A row of `bwl_global`, columns as they are.
+#[derive(Debug, Clone, Default)]
+pub(super) struct GlobalRow {
+    pub(super) id: i64,
+    pub(super) is_active: Option<i64>,
+    pub(super) source: Option<String>,
+    pub(super) destination: Option<String>,
+    pub(super) status: Option<String>,
+    pub(super) sasl_users_to_skip: Option<String>,
+    pub(super) limit_rule_to_sasl_users: Option<String>,
+}
+
+impl GlobalRow {
+    pub(super) const COLUMNS: &[Column] = &[
+        Column::integer("is_active"),
+        Column::text("source"),
+        Column::text("destination"),
+        Column::text("status"),
+        Column::text("sasl_users_to_skip"),
+        Column::text("limit_rule_to_sasl_users"),
+    ];
+
+    pub(super) fn of(row: &Row<'_>) -> Result<Self, BadRow> {
+        Ok(Self {
+            id: row.id(),
+            is_active: row.integer("is_active")?,
+            source: row.text("source")?,
+            destination: row.text("destination")?,
+            status: row.text("status")?,
+            sasl_users_to_skip: row.text("sasl_users_to_skip")?,
+            limit_rule_to_sasl_users: row.text("limit_rule_to_sasl_users")?,
+        })
+    }
+
+    pub(super) fn read(&self) -> Read<Entry> {
+        if !columns::is_active(self.is_active) {
+            return Ok(None);
+        }
+        let limited: Vec<_> = columns::users(self.limit_rule_to_sasl_users.as_deref());
+        let skip: Vec<_> = columns::users(self.sasl_users_to_skip.as_deref());
+        Ok(Some(Rule {
+            id: self.id,
+            source: columns::address_rule("source", self.source.as_deref())?,
+            destination: columns::address_rule("destination", self.destination.as_deref())?,
+            users: (!limited.is_empty()).then_some(limited),
+            payload: Entry { status: status(self.status.as_deref())?, skip: (!skip.is_empty()).then(|| skip.into()) },
+        }))
+    }
+}
+
+/// A row of `bwl_domain` or `bwl_account`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RecipientRow {
+    pub(super) id: i64,
+    pub(super) is_active: Option<i64>,
+    pub(super) rules_for: Option<String>,
+    pub(super) source: Option<String>,
+    pub(super) status: Option<String>,
+}
+
+impl RecipientRow {
+    pub(super) const COLUMNS: &[Column] =
+        &[Column::integer("is_active"), Column::text("rules_for"), Column::text("source"), Column::text("status")];
+
+    pub(super) fn of(row: &Row<'_>) -> Result<Self, BadRow> {
+        Ok(Self {
+            id: row.id(),
+            is_active: row.integer("is_active")?,
+            rules_for: row.text("rules_for")?,
+            source: row.text("source")?,
+            status: row.text("status")?,
+        })
+    }
+
+    /// As a row of `bwl_domain`: `rules_for` is a domain.
+    pub(super) fn read_for_domain(&self) -> Read<Entry> {
+        self.read(|rules_for| match rules_for.contains('@') {
+            true => Err(BadRow::new(format!("rules_for {rules_for:?} is no domain"))),
+            false => Ok(AddressRule::Domain(libvalvula::domain_key(rules_for.as_bytes()).into())),
+        })
+    }
+
+    /// As a row of `bwl_account`: `rules_for` is an address.
+    pub(super) fn read_for_account(&self) -> Read<Entry> {
+        self.read(|rules_for| match AddressKey::new(rules_for.as_bytes()) {
+            key if key.has_domain() => Ok(AddressRule::Address(key)),
+            _ => Err(BadRow::new(format!("rules_for {rules_for:?} is no address"))),
+        })
+    }
+
+    fn read(&self, destination: impl Fn(&str) -> Result<AddressRule, BadRow>) -> Read<Entry> {
+        if !columns::is_active(self.is_active) {
+            return Ok(None);
+        }
+        let destination = match self.rules_for.as_deref() {
+            None | Some("") => return Err(BadRow::new("rules_for is empty: it holds for no recipient")),
+            Some(rules_for) => destination(rules_for)?,
+        };
+        Ok(Some(Rule {
+            id: self.id,
+            source: columns::address_rule("source", self.source.as_deref())?,
+            destination,
+            users: None,
+            payload: Entry { status: status(self.status.as_deref())?, skip: None },
+        }))
+    }
+}
+
+/// A row of `bwl_global_sasl`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SaslRow {
+    pub(super) id: i64,
+    pub(super) is_active: Option<i64>,
+    pub(super) sasl_user: Option<String>,
+}
+
+impl SaslRow {
+    pub(super) const COLUMNS: &[Column] = &[Column::integer("is_active"), Column::text("sasl_user")];
+
+    pub(super) fn of(row: &Row<'_>) -> Result<Self, BadRow> {
+        Ok(Self { id: row.id(), is_active: row.integer("is_active")?, sasl_user: row.text("sasl_user")? })
+    }
+
+    pub(super) fn read(&self) -> Read<()> {
+        if !columns::is_active(self.is_active) {
+            return Ok(None);
+        }
+        match self.sasl_user.as_deref() {
+            None | Some("") => Err(BadRow::new("sasl_user is empty: it blocks nobody")),
+            Some(user) => Ok(Some(Rule {
+                id: self.id,
+                source: AddressRule::Everything,
+                destination: AddressRule::Everything,
+                users: Some(vec![AddressKey::new(user.as_bytes())]),
+                payload: (),
+            })),
+        }
+    }
+}
+
+fn status(column: Option<&str>) -> Result<Status, BadRow> {
+    let word = column.unwrap_or_default();
+    Status::parse(word)
+        .ok_or_else(|| BadRow::new(format!("status {word:?} is not known: expected ok, reject, discard or filter-discard")))
+}
