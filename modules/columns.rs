@@ -20,6 +20,11 @@ pub fn address_rule(column: &str, text: Option<&str>) -> Result<AddressRule, Bad
     }
 }
 
+/// A column that holds one name; `None` for NULL and for nothing but white space.
+pub fn name(text: Option<&str>) -> Option<&str> {
+    text.map(str::trim_ascii).filter(|name| !name.is_empty())
+}
+
 /// The SASL users in a list split at `,` `;` blank, tab or newline.
 pub fn users(column: Option<&str>) -> Vec<AddressKey> {
     column

@@ -29,6 +29,7 @@ registry! {
     bwl,
     #[cfg(feature = "panic-module")]
     panic,
+    slm,
     test,
 }
 

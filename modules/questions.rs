@@ -8,7 +8,9 @@
 use std::sync::Arc;
 
 use actors::local::{Ask, Local, Truth};
-use actors::module::{Decide, Outcome, Query};
+use actors::module::{Decide, Explanation, Outcome, Query};
+
+use crate::trace::Trace;
 
 /// What can be asked of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,46 @@ pub enum Question {
     Sender,
     /// Is the SASL user among the owners of the sender (`smtpd_sender_login_maps`)?
     SenderOwned,
+}
+
+impl Question {
+    /// What is asked, for people: `whether the delivery is local`.
+    pub fn asked(self) -> &'static str {
+        match self {
+            Self::Delivery => "whether the delivery is local",
+            Self::Recipient => "whether the recipient is a local address",
+            Self::SenderDomain => "whether the sender's domain is local",
+            Self::Sender => "whether the sender is a local address",
+            Self::SenderOwned => "whether the SASL user owns the sender",
+        }
+    }
+
+    /// The answer, for people: `the delivery is not local`.
+    pub fn told(self, yes: bool) -> &'static str {
+        match (self, yes) {
+            (Self::Delivery, true) => "the delivery is local",
+            (Self::Delivery, false) => "the delivery is not local",
+            (Self::Recipient, true) => "the recipient is a local address",
+            (Self::Recipient, false) => "the recipient is not a local address",
+            (Self::SenderDomain, true) => "the sender's domain is local",
+            (Self::SenderDomain, false) => "the sender's domain is not local",
+            (Self::Sender, true) => "the sender is a local address",
+            (Self::Sender, false) => "the sender is not a local address",
+            (Self::SenderOwned, true) => "the SASL user owns the sender",
+            (Self::SenderOwned, false) => "the SASL user does not own the sender",
+        }
+    }
+}
+
+/// What several answers, any one of which clears a request, come to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Clearing {
+    /// This answer clears it, whatever else could not be asked.
+    By(&'static str),
+    /// All were asked, and none clears it.
+    None,
+    /// None that was asked clears it, and one could not be: what, and why not.
+    Unknown(&'static str, Arc<str>),
 }
 
 /// The answer is not known yet.
@@ -61,6 +103,24 @@ impl Questions {
                 Err(Wait)
             }
         }
+    }
+
+    /// Whether one of `answers` (a question, and the answer to it that clears) is given.
+    ///
+    /// # Errors
+    /// When one has to be waited for.
+    pub fn clearing(&mut self, answers: &[(Question, bool)]) -> Result<Clearing, Wait> {
+        let mut unknown = None;
+        for &(question, clears) in answers {
+            match (self.ask(question)?, clears) {
+                (Truth::Yes, true) | (Truth::No, false) => return Ok(Clearing::By(question.told(clears))),
+                (Truth::Yes, false) | (Truth::No, true) => {}
+                (Truth::CouldNotAsk(why), _) => {
+                    unknown.get_or_insert((question.asked(), why));
+                }
+            }
+        }
+        Ok(unknown.map_or(Clearing::None, |(what, why)| Clearing::Unknown(what, why)))
     }
 
     fn put(&self, question: Question) -> Ask<Truth> {
@@ -110,5 +170,21 @@ pub fn decide(
                 }
             }
         })),
+    }
+}
+
+/// The same with a trace of what was looked at, which begins anew with each run.
+pub async fn explain(
+    local: Local,
+    query: Arc<Query>,
+    evaluate: impl Fn(&mut Questions, &mut Trace) -> Result<Outcome, Wait>,
+) -> Explanation {
+    let mut questions = Questions::new(local, query);
+    loop {
+        let mut trace = Trace::kept();
+        match evaluate(&mut questions, &mut trace) {
+            Ok(outcome) => return Explanation { outcome, trace: trace.into_lines() },
+            Err(Wait) => questions.answered().await,
+        }
     }
 }

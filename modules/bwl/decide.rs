@@ -6,7 +6,7 @@ use libvalvula::{AddressKey, Printable, Text, Verdict};
 
 use super::status::Status;
 use super::tables::{Entry, Tables};
-use crate::questions::{Question, Questions, Wait};
+use crate::questions::{Clearing, Question, Questions, Wait};
 use crate::rules::{Hit, Seek};
 use crate::trace::Trace;
 
@@ -91,7 +91,7 @@ impl Case<'_> {
                     }
                     Truth::CouldNotAsk(reason) => {
                         let why = self.why("bwl_global", &hit);
-                        return Ok(Some(Err(could_not_ask("whether the delivery is local", &reason, &why, notes))));
+                        return Ok(Some(Err(could_not_ask(Question::Delivery.asked(), &reason, &why, notes))));
                     }
                 }
             }
@@ -126,7 +126,7 @@ impl Case<'_> {
                 }
                 Truth::CouldNotAsk(reason) => {
                     let why = self.why(table, &hit);
-                    return Ok(Some(Err(could_not_ask("whether the delivery is local", &reason, &why, notes))));
+                    return Ok(Some(Err(could_not_ask(Question::Delivery.asked(), &reason, &why, notes))));
                 }
             }
         }
@@ -141,30 +141,25 @@ impl Case<'_> {
         if self.query.is_authenticated() || !self.deny_unknown_local || sender.domain().is_empty() {
             return Ok(Ok(None));
         }
-        let conditions = [
-            (Question::Delivery, Truth::No, "whether the delivery is local", "the delivery is not local"),
-            (Question::SenderDomain, Truth::No, "whether the sender's domain is local", "the sender's domain is not local"),
-            (Question::Sender, Truth::Yes, "whether the sender is a local address", "the sender is a local address"),
-        ];
-        let why = || format!("forged local sender {}, recipient {}", Printable::new(sender.as_bytes()), self.recipient());
-        let mut unknown = None;
-        for (question, clears, asked, so) in conditions {
-            match questions.ask(question)? {
-                Truth::CouldNotAsk(reason) => unknown = unknown.or(Some((asked, reason))),
-                answer if answer == clears => {
-                    notes.trace.note(|| format!("forged local sender: no, {so}"));
-                    return Ok(Ok(None));
-                }
-                _ => {}
+        let why =
+            || format!("forged local sender {}, recipient {}", Printable::new(sender.as_bytes()), self.recipient());
+        match questions.clearing(&[
+            (Question::Delivery, false),
+            (Question::SenderDomain, false),
+            (Question::Sender, true),
+        ])? {
+            Clearing::By(so) => {
+                notes.trace.note(|| format!("forged local sender: no, {so}"));
+                Ok(Ok(None))
+            }
+            Clearing::Unknown(asked, reason) => Ok(Err(could_not_ask(asked, &reason, &why(), notes))),
+            Clearing::None => {
+                let why = why();
+                notes.trace.note(|| format!("{why}: reject"));
+                let text = Text::new("The sender address does not exist in this domain");
+                Ok(Ok(Some(Decision::new(Verdict::reject(text), why))))
             }
         }
-        if let Some((asked, reason)) = unknown {
-            return Ok(Err(could_not_ask(asked, &reason, &why(), notes)));
-        }
-        let why = why();
-        notes.trace.note(|| format!("{why}: reject"));
-        let text = Text::new("The sender address does not exist in this domain");
-        Ok(Ok(Some(Decision::new(Verdict::reject(text), why))))
     }
 
     fn decision(&self, table: &str, hit: &Hit<'_, Entry>, trace: &mut Trace) -> Decision {

@@ -26,7 +26,6 @@ use self::tables::Tables;
 use crate::questions;
 use crate::rarely::Rarely;
 use crate::rules;
-use crate::trace::Trace;
 
 /// The registry's entry.
 pub static MODULE: Type = Type;
@@ -98,16 +97,13 @@ impl Module for Bwl {
     }
 
     fn explain(self: Arc<Self>, query: Arc<Query>) -> BoxFuture<Explanation> {
-        Box::pin(async move {
-            let mut questions = questions::Questions::new(self.context.local.clone(), Arc::clone(&query));
-            loop {
-                let mut notes = Notes { trace: Trace::kept(), ..Notes::default() };
-                match self.case(&query).decide(&mut questions, &mut notes) {
-                    Ok(outcome) => return Explanation { outcome, trace: notes.trace.into_lines() },
-                    Err(questions::Wait) => questions.answered().await,
-                }
-            }
-        })
+        let local = self.context.local.clone();
+        Box::pin(questions::explain(local, Arc::clone(&query), move |questions, trace| {
+            let mut notes = Notes { trace: std::mem::take(trace), ..Notes::default() };
+            let outcome = self.case(&query).decide(questions, &mut notes);
+            *trace = notes.trace;
+            outcome
+        }))
     }
 
     fn status(&self) -> Vec<(&'static str, Value)> {

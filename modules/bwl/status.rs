@@ -12,8 +12,9 @@ pub(super) enum Status {
 }
 
 impl Status {
-    /// Reads the column, without regard to case. `None`: a word that means nothing here.
+    /// Reads the column, without regard to case and to white space around the word. `None`: a word that means nothing here.
     pub(super) fn parse(word: &str) -> Option<Self> {
+        let word = word.trim_ascii();
         [
             ("ok", Self::Ok),
             ("reject", Self::Reject),

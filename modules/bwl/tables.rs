@@ -170,8 +170,8 @@ impl RecipientRow {
         if !columns::is_active(self.is_active) {
             return Ok(None);
         }
-        let destination = match self.rules_for.as_deref() {
-            None | Some("") => return Err(BadRow::new("rules_for is empty: it holds for no recipient")),
+        let destination = match columns::name(self.rules_for.as_deref()) {
+            None => return Err(BadRow::new("rules_for is empty: it holds for no recipient")),
             Some(rules_for) => destination(rules_for)?,
         };
         Ok(Some(Rule {
@@ -203,8 +203,8 @@ impl SaslRow {
         if !columns::is_active(self.is_active) {
             return Ok(None);
         }
-        match self.sasl_user.as_deref() {
-            None | Some("") => Err(BadRow::new("sasl_user is empty: it blocks nobody")),
+        match columns::name(self.sasl_user.as_deref()) {
+            None => Err(BadRow::new("sasl_user is empty: it blocks nobody")),
             Some(user) => Ok(Some(Rule {
                 id: self.id,
                 source: AddressRule::Everything,
