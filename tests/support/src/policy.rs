@@ -139,6 +139,15 @@ impl Connection {
         Ok(connection)
     }
 
+    /// A second handle of the same connection, to send by while this one reads.
+    pub fn second(&self) -> io::Result<Self> {
+        let stream = match &self.stream {
+            Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
+            Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
+        };
+        Ok(Self { stream, read: Vec::new() })
+    }
+
     /// Sets how long reads and writes wait.
     pub fn set_timeout(&mut self, timeout: Duration) -> io::Result<()> {
         match &self.stream {
