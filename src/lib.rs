@@ -1,6 +1,7 @@
 //! The daemon `valvulad` as a library: everything its two programs are made of, and the builder by which
 //! a third party makes a daemon with modules of its own.
 
+pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -1,0 +1,203 @@
+//! Boot: the daemon put together, from its settings to its end.
+//!
+//! Start order: signals taken; control socket and ports bound, not yet listening; privileges dropped;
+//! database connected and migrated; modules ready with their first snapshot; ports listen; the service
+//! manager told. No request is answered before its modules are ready. Stop is the reverse. Everything
+//! that can go wrong before the ports listen ends the start with an exit code and one clear line each.
+
+mod control;
+mod parts;
+mod service;
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::Bound;
+use slog::{Logger, crit, error, info, o};
+
+use crate::cli::exit::{Exit, Failure};
+use crate::config::{self, Server, Settings};
+use crate::control::ControlSocket;
+use crate::log::Logging;
+use crate::privileges;
+use crate::registry::Registry;
+use crate::signals::{Order, Signals};
+use crate::systemd::{self, Manager};
+use service::Service;
+
+/// How often it is looked whether every port still can accept.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+/// Where the configuration comes from, for the start and for each reload.
+#[derive(Clone)]
+pub struct Source {
+    /// The main file.
+    pub path: PathBuf,
+    /// The modules there are.
+    pub registry: Registry,
+}
+
+impl Source {
+    /// Reads it: settings without a fault, or every fault.
+    pub fn read(&self) -> Result<Settings, Vec<actors::settings::Fault>> {
+        config::load(&self.path, std::env::vars_os(), &self.registry)
+    }
+}
+
+/// Runs the daemon with `settings` until it is told to stop. `ready` is called once when requests are answered.
+///
+/// # Errors
+/// Why it could not start: an exit code and a line for each reason, which are in the log too.
+pub fn run(source: Source, settings: Settings, logging: &Logging, ready: impl FnOnce()) -> Result<(), Failure> {
+    let log = logging.logger().clone();
+    panics_to(&log);
+    let outcome = actix_rt::System::new().block_on(serve(source, settings, logging, ready));
+    if let Err(failure) = &outcome {
+        for line in &failure.lines {
+            crit!(log, "{}", line);
+        }
+    }
+    outcome
+}
+
+async fn serve(source: Source, settings: Settings, logging: &Logging, ready: impl FnOnce()) -> Result<(), Failure> {
+    let log = logging.logger().clone();
+    let mut signals = Signals::take().map_err(|error| Failure::new(Exit::Software, format!("signals: {error}")))?;
+    let server = settings.server.clone();
+    let control = ControlSocket::bind(&server.control_socket, server.user.as_ref(), server.control_group)
+        .map_err(|error| Failure::new(Exit::Unavailable, error))?;
+    let bound = bind(&settings)?;
+    make_state_dir(&server)?;
+    if let Some(user) = &server.user {
+        privileges::drop_to(user).map_err(|error| Failure::new(Exit::Software, error))?;
+    }
+    let manager = Manager::new(log.clone());
+
+    let start = Service::start(source, settings, bound, logging.clone());
+    tokio::pin!(start);
+    let service = loop {
+        tokio::select! {
+            started = &mut start => break started?,
+            order = signals.next() => if order == Order::Stop {
+                info!(log, "stopped while starting");
+                return Ok(());
+            },
+        }
+    };
+    let service = Arc::new(service);
+    let orders = control::start(service.clone(), &log);
+    let listening = actix_rt::spawn(control.serve(Arc::new(orders.clone()), log.new(o!("part" => "control"))));
+    let watchdog = feed_watchdog(manager.clone());
+    manager.ready();
+    ready();
+    info!(log, "answering requests"; "version" => env!("CARGO_PKG_VERSION"), "pid" => std::process::id());
+
+    let outcome = obey(&mut signals, &service, &manager, &orders, &log).await;
+
+    manager.stopping();
+    listening.abort();
+    watchdog.abort();
+    info!(log, "stopping"; "grace_s" => server.grace.as_secs());
+    let stop = service.stop(server.grace);
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            left = &mut stop => {
+                if left > 0 {
+                    error!(log, "requests were still in hand when the grace was over"; "requests" => left);
+                }
+                break;
+            }
+            order = signals.next() => if order == Order::Stop {
+                error!(log, "second signal, ending at once");
+                return Err(Failure::new(Exit::Software, "ended at once by a second signal"));
+            },
+        }
+    }
+    info!(log, "stopped");
+    outcome
+}
+
+/// Waits for signals and carries them out, until one says stop or a port is lost for good.
+async fn obey(
+    signals: &mut Signals,
+    service: &Arc<Service>,
+    manager: &Manager,
+    orders: &control::Orders,
+    log: &Logger,
+) -> Result<(), Failure> {
+    let mut look = tokio::time::interval(LOOK_AFTER);
+    loop {
+        tokio::select! {
+            order = signals.next() => match order {
+                Order::Stop => return Ok(()),
+                Order::Reload => {
+                    manager.reloading();
+                    // What is wrong is in the log; the old configuration stays.
+                    let _ = service.reload().await;
+                    manager.ready();
+                }
+                Order::Dump => orders.dump(),
+            },
+            _ = look.tick() => if let Some(port) = service.runtime().a_port_is_down() {
+                error!(log, "a listener can't accept connections any more"; "listener" => &*port);
+                return Err(Failure::new(Exit::Unavailable, format!("listener {port} can't accept connections any more")));
+            },
+        }
+    }
+}
+
+/// Binds every listener; all that can't be bound are named.
+fn bind(settings: &Settings) -> Result<Vec<Bound>, Failure> {
+    let (mut bound, mut lines) = (Vec::new(), Vec::new());
+    for listener in &settings.listeners {
+        match Bound::new(listener) {
+            Ok(socket) => bound.push(socket),
+            Err(error) => lines.push(error.to_string()),
+        }
+    }
+    if lines.is_empty() { Ok(bound) } else { Err(Failure { exit: Exit::Unavailable, lines }) }
+}
+
+/// The state directory is made where it is missing, for the user the daemon will run as.
+fn make_state_dir(server: &Server) -> Result<(), Failure> {
+    let path = &server.state_dir;
+    let failed = |error: std::io::Error| {
+        let what = format!("the state directory {} can't be made: {error}", path.display());
+        Failure::new(Exit::Unavailable, what)
+    };
+    if path.is_dir() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(path).map_err(failed)?;
+    match &server.user {
+        Some(user) if nix::unistd::geteuid().is_root() => {
+            std::os::unix::fs::chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).map_err(failed)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells the service manager that we are alive, as often as it wants to know.
+fn feed_watchdog(manager: Manager) -> actix_rt::task::JoinHandle<()> {
+    actix_rt::spawn(async move {
+        let Some(limit) = systemd::watchdog() else { return };
+        let mut tick = tokio::time::interval(limit / 3);
+        loop {
+            tick.tick().await;
+            manager.alive();
+        }
+    })
+}
+
+/// A panic is a line in the log, with where it happened; who contains it says what follows from it.
+fn panics_to(log: &Logger) {
+    let log = log.clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let what = panic.payload_as_str().unwrap_or("no text");
+        error!(log, "panic"; "what" => what, "place" => place);
+    }));
+}

@@ -1,0 +1,114 @@
+//! The parts that a service is made of besides the runtime: database, local questions, counters, modules.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::ReadyModule;
+use actors::clock::Clock;
+use actors::counting::Counters;
+use actors::database::Database;
+use actors::local::Local;
+use actors::module::ModuleContext;
+use actors::postfix_config::{Detected, LocalQuestions, LocalSettings, Source, Sources};
+use slog::{Logger, info, o, warn};
+use tokio::time::timeout;
+
+use crate::cli::exit::{Exit, Failure};
+use crate::config::{ModulePlan, Settings};
+
+/// The longest a module may take to be ready: a million rules load in seconds, a server may be slow.
+const READY: Duration = Duration::from_secs(300);
+
+/// Connects to the database and brings its schema up to date.
+pub(super) async fn database(settings: &Settings, log: &Logger) -> Result<Database, Failure> {
+    let unavailable = |why: String| Failure::new(Exit::Unavailable, format!("database: {why}"));
+    let log = log.new(o!("part" => "database"));
+    let database =
+        Database::open(settings.database.clone(), log.clone()).map_err(|error| unavailable(error.to_string()))?;
+    database.connect_with_backoff().await.map_err(|error| unavailable(error.to_string()))?;
+    // On the database's own thread, which its connections belong to.
+    let writer = database.writer();
+    let report = database
+        .handle()
+        .spawn(async move { migrations::migrate(&writer).await })
+        .await
+        .map_err(|error| unavailable(error.to_string()))?
+        .map_err(|error| unavailable(error.to_string()))?;
+    for warning in &report.warnings {
+        warn!(log, "database schema"; "warning" => warning);
+    }
+    let taken_over = report.taken_over.join(", ");
+    info!(log, "database ready"; "database" => %settings.database.url, "schema" => %report.to,
+        "schema_before" => %report.from, "steps" => report.applied.len(), "taken_over" => taken_over);
+    Ok(database)
+}
+
+/// What answers the local questions.
+pub(super) struct LocalParts {
+    pub(super) detected: Arc<Detected>,
+    pub(super) questions: LocalQuestions,
+    _follow: actors::postfix_config::FollowGuard,
+}
+
+impl LocalParts {
+    pub(super) async fn start(settings: &Settings, log: &Logger) -> Self {
+        let log = log.new(o!("part" => "postfix"));
+        let detected = Detected::load(settings.local.postfix.clone(), &log).await;
+        let questions = LocalQuestions::start(local_settings(settings, &detected), &log);
+        let follow = detected.follow(questions.clone());
+        Self { detected, questions, _follow: follow }
+    }
+
+    /// Takes over the settings of a reload.
+    pub(super) async fn configure(&self, settings: &Settings) {
+        self.detected.reload(settings.local.postfix.clone()).await;
+        self.questions.configure(local_settings(settings, &self.detected));
+    }
+}
+
+fn local_settings(settings: &Settings, detected: &Arc<Detected>) -> LocalSettings {
+    LocalSettings {
+        sources: Sources::new([detected.clone() as Arc<dyn Source>]),
+        recipient_delimiter: detected.resolver().recipient_delimiter().into(),
+        cache: settings.local.cache,
+        timeout: settings.local.timeout,
+    }
+}
+
+/// What modules are given.
+#[derive(Clone)]
+pub(super) struct Given {
+    pub(super) local: Local,
+    pub(super) database: Database,
+    pub(super) counters: Counters,
+    pub(super) clock: Clock,
+}
+
+/// Makes the modules that a chain names ready, all faults together.
+pub(super) async fn modules(
+    modules: Vec<ModulePlan>,
+    given: &Given,
+    log: &Logger,
+) -> Result<Vec<ReadyModule>, Failure> {
+    let (mut ready, mut lines, mut names) = (Vec::new(), Vec::new(), HashSet::new());
+    for ModulePlan { settings, used, configured } in modules {
+        if !used || !names.insert(settings.name.clone()) {
+            continue;
+        }
+        let context = ModuleContext {
+            name: settings.name.clone(),
+            log: log.new(o!("module" => settings.name.to_string())),
+            local: given.local.clone(),
+            database: given.database.clone(),
+            counters: given.counters.clone(),
+            clock: given.clock.clone(),
+        };
+        match timeout(READY, configured.start(context)).await {
+            Ok(Ok(module)) => ready.push(ReadyModule { settings, module }),
+            Ok(Err(error)) => lines.push(format!("module {}: {error}", settings.name)),
+            Err(_) => lines.push(format!("module {}: not ready after {} s", settings.name, READY.as_secs())),
+        }
+    }
+    if lines.is_empty() { Ok(ready) } else { Err(Failure { exit: Exit::Unavailable, lines }) }
+}

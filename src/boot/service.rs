@@ -1,0 +1,170 @@
+//! The running service: what an operator's orders and signals act on.
+
+use std::time::Duration;
+
+use actors::clock::Clock;
+use actors::counting::Counters;
+use actors::local::Local;
+use actors::stats::report::Report;
+use actors::{Bound, OrderError, Restarted, Runtime};
+use parking_lot::Mutex;
+use slog::{Logger, error, info, warn};
+
+use super::Source;
+use super::parts::{self, Given, LocalParts};
+use crate::cli::exit::{Exit, Failure};
+use crate::config::{Server, Settings};
+use crate::log::Logging;
+
+/// The running service.
+pub(crate) struct Service {
+    source: Source,
+    runtime: Runtime,
+    local: LocalParts,
+    given: Given,
+    logging: Logging,
+    log: Logger,
+    /// What only a restart of the daemon changes.
+    fixed: Mutex<Fixed>,
+    /// One reload at a time.
+    reloading: tokio::sync::Mutex<()>,
+}
+
+/// Settings that a reload does not change.
+#[derive(PartialEq)]
+struct Fixed {
+    server: Server,
+    database: String,
+}
+
+impl Fixed {
+    fn of(settings: &Settings) -> Self {
+        Self { server: settings.server.clone(), database: settings.database.url.to_string() }
+    }
+}
+
+impl Service {
+    /// Starts everything and serves.
+    pub(super) async fn start(
+        source: Source,
+        settings: Settings,
+        bound: Vec<Bound>,
+        logging: Logging,
+    ) -> Result<Self, Failure> {
+        let log = logging.logger().clone();
+        let database = parts::database(&settings, &log).await?;
+        let local = LocalParts::start(&settings, &log).await;
+        let clock = Clock::system();
+        let given = Given {
+            local: Local::new(local.questions.clone()),
+            counters: Counters::open(database.clone(), clock.clone(), log.clone()),
+            database,
+            clock,
+        };
+        let fixed = Mutex::new(Fixed::of(&settings));
+        let workers = settings.server.workers;
+        let modules = parts::modules(settings.modules, &given, &log).await?;
+        let runtime = Runtime::start(workers, env!("CARGO_PKG_VERSION"), &log)
+            .await
+            .map_err(|error| Failure::new(Exit::Software, format!("workers: {error}")))?;
+        runtime
+            .serve(settings.listeners, modules, bound)
+            .await
+            .map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        Ok(Self { source, runtime, local, given, logging, log, fixed, reloading: tokio::sync::Mutex::new(()) })
+    }
+
+    pub(super) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    pub(super) fn logging(&self) -> &Logging {
+        &self.logging
+    }
+
+    /// Reads the configuration again and swaps it in whole; on any fault the old one stays, and the
+    /// faults are returned and logged.
+    pub(super) async fn reload(&self) -> Result<String, Vec<String>> {
+        let _one = self.reloading.lock().await;
+        // A log file that was moved away is opened anew in any case.
+        self.logging.reopen();
+        let outcome = self.reload_all().await;
+        match &outcome {
+            Ok(done) => info!(self.log, "configuration reloaded"; "what" => done),
+            Err(lines) => {
+                for line in lines {
+                    error!(self.log, "reload: {}", line);
+                }
+                error!(self.log, "reload failed, the old configuration stays");
+            }
+        }
+        outcome
+    }
+
+    async fn reload_all(&self) -> Result<String, Vec<String>> {
+        let settings =
+            self.source.read().map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let mut bound = Vec::new();
+        let mut lines = Vec::new();
+        for listener in settings.listeners.iter().filter(|listener| !self.runtime.is_served(listener)) {
+            match Bound::new(listener) {
+                Ok(socket) => bound.push(socket),
+                Err(error) => lines.push(error.to_string()),
+            }
+        }
+        if !lines.is_empty() {
+            return Err(lines);
+        }
+        let needs_restart = *self.fixed.lock() != Fixed::of(&settings);
+        self.local.configure(&settings).await;
+        let (log, level) = (self.log.clone(), settings.log.level);
+        let counts = (settings.listeners.len(), settings.modules.iter().filter(|module| module.used).count());
+        let modules = parts::modules(settings.modules, &self.given, &log).await.map_err(|failure| failure.lines)?;
+        self.runtime.serve(settings.listeners, modules, bound).await.map_err(|error| vec![error.to_string()])?;
+        self.logging.set_level(level);
+        let mut done = format!("{} listeners, {} modules", counts.0, counts.1);
+        if needs_restart {
+            warn!(log, "changes of [server] or [database] url count after a restart of the daemon only");
+            done += "; changes of [server] or [database] url count after a restart only";
+        }
+        Ok(done)
+    }
+
+    /// The statistics of everything.
+    pub(super) async fn report(&self) -> Report {
+        let mut report = self.runtime.report().await;
+        report.parts.insert("postfix".to_owned(), self.local.questions.status());
+        let database = self.given.database.status();
+        report.parts.insert(
+            "database".to_owned(),
+            database.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        );
+        report
+    }
+
+    /// Restarts one supervisor.
+    pub(super) async fn restart(&self, target: &str) -> Result<String, OrderError> {
+        match target {
+            "postfix" => {
+                let settings = self.local.detected.resolver().settings().clone();
+                self.local.detected.reload(settings).await;
+                self.local.questions.restart();
+                Ok("postfix restarted".to_owned())
+            }
+            _ => self.runtime.restart(target).map(|restarted| match restarted {
+                Restarted::Port => format!("listener {target} restarted"),
+                Restarted::Module => format!("module {target} restarted on all workers"),
+                Restarted::Stats => "stats restarted".to_owned(),
+            }),
+        }
+    }
+
+    /// Stops serving, then writes what is not written, then closes the database. How many requests were
+    /// still in hand when the grace was over.
+    pub(super) async fn stop(&self, grace: Duration) -> usize {
+        let left = self.runtime.stop(grace).await;
+        self.given.counters.close().await;
+        self.given.database.close().await;
+        left
+    }
+}
