@@ -27,10 +27,12 @@ macro_rules! registry {
 
 registry! {
     bwl,
+    lmm,
     #[cfg(feature = "panic-module")]
     panic,
     slm,
     test,
+    transport,
 }
 
 /// The kind of module called `name`, with or without `mod-`.
