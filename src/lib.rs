@@ -6,8 +6,12 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod detach;
+mod limits;
 pub mod log;
 pub mod privileges;
+mod program;
 pub mod registry;
 pub mod signals;
 pub mod systemd;
+
+pub use program::Builder;

@@ -1,2 +1,7 @@
-//! valvulad
-fn main() {}
+//! The daemon; see `valvulad --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    valvulad::Builder::new().run()
+}

@@ -26,6 +26,14 @@ pub enum Exit {
     Config = 78,
 }
 
+impl Exit {
+    /// The end that another process of this program came to.
+    pub fn from_code(code: u8) -> Self {
+        let known = [Self::Good, Self::No, Self::Usage, Self::Unavailable, Self::CouldNotAsk, Self::Config];
+        known.into_iter().find(|exit| *exit as u8 == code).unwrap_or(Self::Software)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)

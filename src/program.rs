@@ -1,0 +1,198 @@
+//! `valvulad` from its command line to its exit code, and the builder that makes such a program.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use actors::module::ModuleType;
+use slog::{Level, warn};
+use structopt::StructOpt as _;
+
+use crate::boot;
+use crate::cli::exit::{self, Exit, Failure};
+use crate::cli::flags::{Flags, Mode};
+use crate::cli::{control, database, local, ping};
+use crate::config::{self, Settings};
+use crate::control::protocol::Command;
+use crate::log::{Logging, Setting};
+use crate::registry::Registry;
+use crate::{detach, limits, privileges};
+
+/// What `-s` waits for its answer.
+const STATUS: Duration = Duration::from_secs(10);
+
+/// A daemon made of modules.
+///
+/// ```no_run
+/// # use actors::module::{BoxFuture, Configured, Decide, Module, ModuleContext, ModuleType, Query, StartError};
+/// # use actors::settings::Section;
+/// # use std::sync::Arc;
+/// struct Nothing;
+///
+/// impl ModuleType for Nothing {
+///     fn name(&self) -> &'static str {
+///         "nothing"
+///     }
+///     fn configure(&self, _: &mut Section) -> Box<dyn Configured> {
+///         Box::new(Nothing)
+///     }
+/// }
+///
+/// impl Configured for Nothing {
+///     fn start(self: Box<Self>, _: ModuleContext) -> BoxFuture<Result<Arc<dyn Module>, StartError>> {
+///         Box::pin(async { Ok(Arc::new(*self) as Arc<dyn Module>) })
+///     }
+/// }
+///
+/// impl Module for Nothing {
+///     fn decide(self: Arc<Self>, _: Arc<Query>) -> Decide {
+///         Decide::DUNNO
+///     }
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     valvulad::Builder::new().module(Nothing).run()
+/// }
+/// ```
+pub struct Builder {
+    registry: Registry,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Builder {
+    /// A daemon with the modules of this project.
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        modules::registry().into_iter().for_each(|module| registry.add_static(module));
+        Self { registry }
+    }
+
+    /// Adds a module; one of this project's with the same name is replaced.
+    #[must_use]
+    pub fn module(mut self, module: impl ModuleType) -> Self {
+        self.registry.add(module);
+        self
+    }
+
+    /// Reads the command line and does what it says, as the daemon until it is told to end.
+    pub fn run(self) -> ExitCode {
+        let flags = match exit::parsed(Flags::from_iter_safe(std::env::args_os())) {
+            Ok(flags) => flags,
+            Err(exit) => return exit.into(),
+        };
+        match self.obey(flags) {
+            Ok(exit) => exit.into(),
+            Err(failure) => {
+                failure.say("valvulad");
+                failure.exit.into()
+            }
+        }
+    }
+
+    fn obey(self, flags: Flags) -> Result<Exit, Failure> {
+        match flags.mode() {
+            Mode::Status => return show_status(&flags),
+            Mode::Serve if flags.detach && !detach::is_child() => return detach(),
+            _ => {}
+        }
+        if flags.detach {
+            detach::leave_session().map_err(|error| Failure::new(Exit::Software, format!("--detach: {error}")))?;
+        }
+        let settings = self.load(&flags.config)?;
+        match flags.mode() {
+            Mode::Serve => self.serve(&flags, settings),
+            Mode::CheckConfig => {
+                exit::print(&format!("{}: the configuration is good", flags.config.display()));
+                Ok(Exit::Good)
+            }
+            Mode::Ping => {
+                let silent = wait_for(ping::ping(&settings.listeners))?;
+                let lines = (!silent.is_empty()).then_some(silent);
+                lines.map_or(Ok(Exit::Good), |lines| Err(Failure { exit: Exit::No, lines }))
+            }
+            Mode::CheckDatabase => {
+                become_user(&settings)?;
+                exit::print(&wait_for(database::check(settings.database))??);
+                Ok(Exit::Good)
+            }
+            Mode::IsLocal(name) => {
+                become_user(&settings)?;
+                let (text, exit) = wait_for(local::is_local(&name, settings.local.postfix))?;
+                exit::print(&text);
+                Ok(exit)
+            }
+            Mode::Status => unreachable!("answered above: it needs no whole configuration"),
+        }
+    }
+
+    fn serve(self, flags: &Flags, settings: Settings) -> Result<Exit, Failure> {
+        let setting = Setting {
+            on_stderr: flags.debug.then_some(Level::Debug),
+            at_least: flags.verbose.then_some(Level::Trace),
+            detached: flags.detach,
+            owner: settings.server.user.clone(),
+            queries: flags.debug_queries,
+        };
+        let logging = Logging::start(&settings.log, setting)
+            .map_err(|error| Failure::new(Exit::Config, format!("log.target: {error:#}")))?;
+        limits::apply(logging.logger(), settings.listeners.iter().map(|listener| listener.max_connections).sum());
+        let log = logging.logger().clone();
+        let detached = flags.detach;
+        let ready = move || {
+            if detached && let Err(error) = detach::ready() {
+                warn!(log, "standard error is still the terminal's"; "error" => %error);
+            }
+        };
+        let source = boot::Source { path: flags.config.clone(), registry: self.registry };
+        let ended = boot::run(source, settings, &logging, ready);
+        logging.flush();
+        match ended {
+            Ok(()) => Ok(Exit::Good),
+            // It is in the log, and the log was standard error.
+            Err(failure) if logging.is_on_stderr() => Ok(failure.exit),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn load(&self, path: &Path) -> Result<Settings, Failure> {
+        config::load(path, std::env::vars_os(), &self.registry).map_err(|faults| Failure::config(&faults))
+    }
+}
+
+fn show_status(flags: &Flags) -> Result<Exit, Failure> {
+    let named = (flags.config != Path::new(config::DEFAULT_PATH)).then_some(&flags.config);
+    let answer = control::ask(&control::control_socket(named)?, &Command::Stats, STATUS)?;
+    exit::print(&if flags.json { control::json(&answer) } else { control::stats_text(answer)? });
+    Ok(Exit::Good)
+}
+
+fn detach() -> Result<Exit, Failure> {
+    match detach::start_child() {
+        Ok(None) => Ok(Exit::Good),
+        // The child has said why.
+        Ok(Some(code)) => Err(Failure { exit: Exit::from_code(code), lines: Vec::new() }),
+        Err(error) => Err(Failure::new(Exit::Software, format!("--detach: {error}"))),
+    }
+}
+
+/// What is checked is checked with the daemon's own rights.
+fn become_user(settings: &Settings) -> Result<(), Failure> {
+    match &settings.server.user {
+        Some(user) if nix::unistd::geteuid().is_root() => {
+            privileges::drop_to(user).map_err(|error| Failure::new(Exit::Software, format!("server.user: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn wait_for<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime
+        .map(|runtime| runtime.block_on(work))
+        .map_err(|error| Failure::new(Exit::Software, format!("can't wait for answers: {error}")))
+}
