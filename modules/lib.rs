@@ -28,6 +28,7 @@ macro_rules! registry {
 registry! {
     bwl,
     lmm,
+    mquota,
     #[cfg(feature = "panic-module")]
     panic,
     slm,

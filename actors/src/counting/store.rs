@@ -13,7 +13,7 @@ use slog::Logger;
 
 use super::ledger::{Ledger, Settings, seconds};
 use super::sql::{Sql, stored};
-use super::writer::{Writer, signed};
+use super::writer::{CLOSED_SECONDS, Writer, signed};
 use crate::clock::Clock;
 use crate::database::Database;
 
@@ -101,6 +101,18 @@ impl Counters {
         let ledger = Arc::new(ledger);
         ledgers.insert(name.to_owned(), ledger.clone());
         Ok(ledger)
+    }
+
+    /// Removes counters whose windows closed more than a day ago from the database, some at a time, as the
+    /// writers do by themselves. Returns how many.
+    ///
+    /// # Errors
+    /// When the database did not do it.
+    pub async fn remove_closed(&self) -> Result<u64, DbErr> {
+        let database = &self.0.database;
+        let now = signed(seconds(self.0.clock.now()));
+        let statement = Sql::new(database.backend(), "", "").remove_closed(now - CLOSED_SECONDS);
+        database.write(|pool| async move { pool.execute_raw(statement).await }).await.map(|done| done.rows_affected())
     }
 
     /// Writes all that is not written yet and ends. What could not be written is logged: it is lost.

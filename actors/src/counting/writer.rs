@@ -35,7 +35,7 @@ const MEETINGS: u32 = 20;
 /// Between two looks for closed counters in the database.
 const CLEANING: Duration = Duration::from_secs(600);
 /// How long closed counters stay, in seconds, for daemons whose clock is behind.
-const CLOSED_SECONDS: i64 = 86_400;
+pub(super) const CLOSED_SECONDS: i64 = 86_400;
 /// How long a refusal that was held against the database holds without asking again.
 pub(super) const CONFIRMED: Duration = Duration::from_secs(1);
 

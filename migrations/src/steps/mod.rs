@@ -8,6 +8,7 @@ mod m0003_quota_exceptions;
 mod m0004_tickets;
 mod m0005_mail_sources;
 mod m0006_transports;
+mod m0007_counters;
 
 use sea_orm::DynIden;
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -23,6 +24,7 @@ impl MigratorTrait for Steps {
             Box::new(m0004_tickets::Migration),
             Box::new(m0005_mail_sources::Migration),
             Box::new(m0006_transports::Migration),
+            Box::new(m0007_counters::Migration),
         ]
     }
 
