@@ -17,7 +17,7 @@ pub(super) struct Line {
     pub level: Level,
     /// What happened.
     pub message: String,
-    /// The values of the line, then those of its logger; a name stands once, the line's own wins.
+    /// The values of its logger, then its own; a name stands once, the line's own wins.
     pub fields: Vec<(Key, Value)>,
 }
 
@@ -27,9 +27,9 @@ impl Line {
         let mut fields = Fields(Vec::with_capacity(16));
         // Collecting can't fail: `Fields` never returns an error, and a value that fails itself is left out.
         let _ = record.kv().serialize(record, &mut fields);
-        // slog hands them over backwards.
-        fields.0.reverse();
         let _ = values.serialize(record, &mut fields);
+        // slog hands everything over backwards, from the line's last value to the outermost logger's first.
+        fields.0.reverse();
         Self { time, level: record.level(), message: record.msg().to_string(), fields: fields.0 }
     }
 

@@ -42,10 +42,10 @@ fn rig(length: usize) -> Rig {
 }
 
 #[test]
-fn values_are_written_in_the_order_given_then_those_of_the_logger() {
+fn values_of_the_logger_come_first_then_those_of_the_line_in_the_order_given() {
     let rig = rig(8);
     info!(rig.log.new(o!("inner" => 1)), "verdict"; "a" => "x", "b" => 2, "c" => %"y z");
-    assert_eq!(rig.written.recv_timeout(SOON).unwrap(), "verdict a=x b=2 c=\"y z\" inner=1 component=test");
+    assert_eq!(rig.written.recv_timeout(SOON).unwrap(), "verdict component=test inner=1 a=x b=2 c=\"y z\"");
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn a_target_that_hangs_holds_up_nobody_and_the_loss_is_reported() {
         .filter_map(|line| line.strip_prefix("log lines were dropped count="))
         .map(|count| count.parse::<usize>().unwrap())
         .sum();
-    let lines = written.iter().filter(|line| line.starts_with("line")).count();
+    let lines = written.iter().filter(|line| line.starts_with("line ")).count();
     assert_eq!(lines + reported, 100, "{written:#?}");
     assert!(lines < 100);
 }
