@@ -10,6 +10,8 @@ pub struct Settings {
     pub config_directory: PathBuf,
     /// Whether Postfix's configuration is read at all.
     pub autodetect: bool,
+    /// Whether there must be a main.cf: without one "could not ask" is said, and not that nothing is local.
+    pub required: bool,
     /// Domains that are local besides: names, or `/path` of a file with one name to a line and `#`
     /// comments.
     pub local_domains: Vec<String>,
@@ -31,6 +33,7 @@ impl Default for Settings {
         Self {
             config_directory: PathBuf::from("/etc/postfix"),
             autodetect: true,
+            required: false,
             local_domains: Vec::new(),
             local_addresses: Vec::new(),
             relay_domains: false,

@@ -38,9 +38,12 @@ pub struct Local {
 impl Local {
     pub(super) fn read(mut section: Section) -> Self {
         let default = postfix::Settings::default();
+        // Whoever names a directory means that there is a Postfix; the default one is only tried.
+        let required = section.has("config_directory");
         let postfix = postfix::Settings {
             config_directory: section.or("config_directory", default.config_directory),
             autodetect: section.or("autodetect", default.autodetect),
+            required,
             local_domains: section.or("local_domains", default.local_domains),
             local_addresses: section.or("local_addresses", default.local_addresses),
             relay_domains: section.or("relay_domains", default.relay_domains),

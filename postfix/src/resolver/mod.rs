@@ -31,7 +31,7 @@ pub enum State {
     Read,
     /// `autodetect` is off: our own settings alone answer.
     Off,
-    /// There is no main.cf here: our own settings alone answer.
+    /// There is no main.cf here, nor need there be one: our own settings alone answer.
     Absent(PathBuf),
     /// It is malformed or cannot be read: what our own settings do not answer could not be asked.
     Faulty(Vec<Fault>),
@@ -83,6 +83,9 @@ impl Resolver {
         let hostname = self.settings.hostname.clone().unwrap_or_else(machine_name);
         let configuration = match Configuration::read(&directory, &hostname, build) {
             Ok(configuration) => configuration,
+            Err(ReadError::Absent(path)) if self.settings.required => {
+                return State::Faulty(vec![Fault::of_file(&path, "not found")]);
+            }
             Err(ReadError::Absent(path)) => {
                 self.warnings.push(Fault::of_file(&path, "not found: only our own settings say what is local"));
                 return State::Absent(path);

@@ -1,6 +1,7 @@
 //! The running daemon.
 
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
@@ -35,6 +36,8 @@ impl<'a> Daemon<'a> {
         let socket = home.path("notify.sock");
         let _ = std::fs::remove_file(&socket);
         let notify = UnixDatagram::bind(&socket).expect("a notify socket");
+        // As systemd's own: a daemon that has dropped its privileges must reach it too.
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o777)).expect("its mode can be set");
         notify.set_read_timeout(Some(Duration::from_millis(20))).expect("a read timeout");
         let log = File::options().create(true).append(true).open(home.path("log")).expect("a log file");
         let log_start = std::fs::read(home.path("log")).map_or(0, |text| text.len());
