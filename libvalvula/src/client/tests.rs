@@ -91,8 +91,9 @@ async fn every_other_end_is_an_error_that_names_the_server() {
 
 #[tokio::test]
 async fn nobody_there_is_said_so() {
+    // An address on which no other test listens.
     let endpoint = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let listener = TcpListener::bind("127.0.0.77:0").await.expect("bound");
         Endpoint::Tcp(listener.local_addr().expect("an address"))
     };
     let error = ask(&endpoint, LONG).await.expect_err("nobody listens");
