@@ -178,3 +178,47 @@ fn the_control_socket_is_found_in_a_configuration_with_faults() {
     let set = ("VALVULA__SERVER__CONTROL_SOCKET".into(), "/y/c.sock".into());
     assert_eq!(control_socket(&absent, [set], false).unwrap(), Path::new("/y/c.sock"));
 }
+
+/// The example with every key that it shows commented out (`#key = value`) in force.
+fn example(commented: bool) -> Result<Settings, Vec<String>> {
+    let text: String = include_str!("../../etc/valvula.toml")
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if commented && !setting.starts_with(' ') => format!("{setting}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    let main = dir.path().join("valvula.toml");
+    fs::write(&main, text.replace("\"valvula\"", "\"root\"")).unwrap();
+    let mut registry = Registry::default();
+    modules::registry().into_iter().for_each(|module| registry.add_static(module));
+    load(&main, [], &registry).map_err(|faults| faults.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn the_example_is_good_and_every_key_that_it_shows_is_known() {
+    example(false).map(drop).unwrap();
+    example(true).map(drop).unwrap();
+}
+
+#[test]
+fn the_example_shows_the_defaults() {
+    let (short, full) = (example(false).unwrap(), example(true).unwrap());
+    assert_eq!(short.log, full.log);
+    assert_eq!(short.server.grace, full.server.grace);
+    assert_eq!(short.server.workers, full.server.workers);
+    assert_eq!(short.local.cache, full.local.cache);
+    assert_eq!(short.local.timeout, full.local.timeout);
+    // That there must be a main.cf is said by naming its directory.
+    assert_eq!(postfix::Settings { required: true, ..short.local.postfix }, full.local.postfix);
+    assert_eq!(short.database.start_timeout, full.database.start_timeout);
+    assert_eq!(short.database.max_connections, full.database.max_connections);
+    assert_eq!(short.database.synchronous, full.database.synchronous);
+    assert_eq!(short.database.poll_interval, full.database.poll_interval);
+    assert_eq!(format!("{:?}", short.listeners[0]), format!("{:?}", full.listeners[0]));
+    for module in &short.modules {
+        let same = full.modules.iter().find(|other| other.settings.name == module.settings.name).unwrap();
+        assert_eq!(format!("{:?}", module.settings), format!("{:?}", same.settings));
+    }
+}
