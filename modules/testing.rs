@@ -10,7 +10,7 @@ use actors::local::Local;
 use actors::module::{Decide, Module, ModuleContext, ModuleType, Outcome, Query};
 use actors::settings::{Faults, Node, Section};
 use libvalvula::{Request, RequestBuilder};
-use testkit::TestDatabase;
+use testkit::{Engine, TestDatabase};
 
 /// A module on a database that the test changes with the database's own client.
 pub struct Rig {
@@ -50,6 +50,7 @@ pub async fn database(sql: &TestDatabase) -> Database {
     let settings = Settings { poll_interval: Duration::from_millis(50), ..Settings::new(sql.url().parse().unwrap()) };
     let database = Database::open(settings, log()).unwrap();
     database.connect_with_backoff().await.unwrap();
+    database.run(|pool| async move { Ok(migrations::migrate(&pool).await) }).await.unwrap().unwrap();
     database
 }
 
@@ -71,9 +72,19 @@ pub fn context(name: &str, database: &Database, local: Local) -> ModuleContext {
 }
 
 impl Rig {
-    /// Starts `kind` with `settings` on a database.
-    pub async fn start(kind: &dyn ModuleType, settings: serde_json::Value, local: Local, sql: TestDatabase) -> Self {
+    /// Starts `kind` with `settings` on a database of `engine` with the daemon's schema and `rows`.
+    pub async fn start(
+        kind: &dyn ModuleType,
+        settings: serde_json::Value,
+        local: Local,
+        engine: Engine,
+        rows: &str,
+    ) -> Self {
+        let sql = TestDatabase::new(engine);
         let database = database(&sql).await;
+        if !rows.is_empty() {
+            sql.sql(rows);
+        }
         let faults = Faults::default();
         let mut section = Section::new(format!("module.{}", kind.name()), node(settings), faults.clone());
         let configured = kind.configure(&mut section);

@@ -2,18 +2,15 @@
 
 use actors::local::Local;
 use serde_json::json;
-use testkit::{Engine, TestDatabase};
+use testkit::Engine;
 
 use crate::testing::{Rig, faults};
 
 const ANN: &str = "ann@home.example";
 
 async fn rig(engine: Engine, rows: &str) -> Rig {
-    let sql = TestDatabase::new(engine);
-    sql.sql(TABLES);
-    sql.sql(rows);
     let local = Local::fixed(&["home.example"], &[ANN]);
-    Rig::start(&super::MODULE, json!({}), local, sql).await
+    Rig::start(&super::MODULE, json!({}), local, engine, rows).await
 }
 
 async fn rows_written_with_plain_sql_decide(engine: Engine) {
@@ -65,6 +62,16 @@ async fn rows_written_with_plain_sql_decide_on_sqlite() {
     rows_written_with_plain_sql_decide(Engine::Sqlite).await;
 }
 
+#[tokio::test]
+async fn rows_written_with_plain_sql_decide_on_mariadb() {
+    rows_written_with_plain_sql_decide(Engine::MariaDb).await;
+}
+
+#[tokio::test]
+async fn rows_written_with_plain_sql_decide_on_postgresql() {
+    rows_written_with_plain_sql_decide(Engine::Postgres).await;
+}
+
 #[test]
 fn settings_at_fault_are_named() {
     let found = faults(&super::MODULE, json!({"deny_unknown_local_mail_from": "maybe", "colour": 1}));
@@ -72,10 +79,3 @@ fn settings_at_fault_are_named() {
     assert!(found[0].starts_with("valvula.toml: module.bwl.deny_unknown_local_mail_from: "), "{found:?}");
     assert!(found[1].starts_with("valvula.toml: module.bwl.colour: unknown key"), "{found:?}");
 }
-
-const TABLES: &str = "
-CREATE TABLE bwl_global (id INTEGER PRIMARY KEY, is_active INT, source TEXT, destination TEXT, description TEXT, status TEXT, stamp INT, who TEXT, sasl_users_to_skip TEXT, limit_rule_to_sasl_users TEXT);
-CREATE TABLE bwl_domain (id INTEGER PRIMARY KEY, is_active INT, rules_for TEXT, source TEXT, description TEXT, status TEXT, stamp INT, who TEXT);
-CREATE TABLE bwl_account (id INTEGER PRIMARY KEY, is_active INT, rules_for TEXT, source TEXT, description TEXT, status TEXT, stamp INT, who TEXT);
-CREATE TABLE bwl_global_sasl (id INTEGER PRIMARY KEY, is_active INT, sasl_user TEXT, description TEXT, stamp INT, who TEXT);
-";

@@ -3,7 +3,7 @@
 use actors::local::Local;
 use libvalvula::Request;
 use serde_json::json;
-use testkit::{Engine, TestDatabase};
+use testkit::Engine;
 
 use super::*;
 use crate::rules::Builder;
@@ -85,11 +85,15 @@ fn a_row_without_a_domain_or_with_a_wrong_network_is_a_fault() {
 }
 
 #[tokio::test]
-async fn rows_written_with_plain_sql_decide() {
-    let sql = TestDatabase::new(Engine::Sqlite);
-    sql.sql("CREATE TABLE lmm_by_domain (id INTEGER PRIMARY KEY, is_active INT, domain TEXT, allowed_networks TEXT, description TEXT)");
-    sql.sql("INSERT INTO lmm_by_domain (id, is_active, domain, allowed_networks) VALUES (3, 1, 'x.example', '192.0.2.0/24')");
-    let rig = Rig::start(&MODULE, json!({}), Local::fixed(&[], &[]), sql).await;
+async fn rows_written_with_plain_sql_decide_on_every_database() {
+    for engine in Engine::ALL {
+        rows_written_with_plain_sql_decide(engine).await;
+    }
+}
+
+async fn rows_written_with_plain_sql_decide(engine: Engine) {
+    let rows = "INSERT INTO lmm_by_domain (id, is_active, domain, allowed_networks) VALUES (3, 1, 'x.example', '192.0.2.0/24')";
+    let rig = Rig::start(&MODULE, json!({}), Local::fixed(&[], &[]), engine, rows).await;
     let ask = |client: &str| Request::builder().sender("a@x.example").client_address(client);
     assert_eq!(told(&rig.ask(ask("192.0.2.1")).await), "DUNNO");
     let refused = rig.ask(ask("203.0.113.1")).await.unwrap().unwrap();

@@ -7,7 +7,7 @@ use actors::local::Local;
 use actors::module::Unavailable;
 use libvalvula::{AddressKey, Request};
 use serde_json::json;
-use testkit::{Engine, TestDatabase};
+use testkit::Engine;
 
 use super::check::{Case, Mode, Settings};
 use super::exceptions::{Exception, ExceptionRow};
@@ -237,11 +237,15 @@ fn settings_at_fault_are_named() {
 }
 
 #[tokio::test]
-async fn what_a_sender_sees_shows_no_setting_and_the_trace_shows_the_rest() {
-    let sql = TestDatabase::new(Engine::Sqlite);
-    sql.sql(TABLES);
-    sql.sql("INSERT INTO slm_exception (id, is_active, mail_from, sasl_username) VALUES (9, 1, NULL, 'dora')");
-    let rig = Rig::start(&MODULE, json!({"mode": "same-domain"}), Local::new(house()), sql).await;
+async fn exceptions_written_with_plain_sql_decide_and_a_sender_sees_no_setting() {
+    for engine in Engine::ALL {
+        exceptions_written_with_plain_sql_decide(engine).await;
+    }
+}
+
+async fn exceptions_written_with_plain_sql_decide(engine: Engine) {
+    let rows = "INSERT INTO slm_exception (id, is_active, mail_from, sasl_username) VALUES (9, 1, NULL, 'dora')";
+    let rig = Rig::start(&MODULE, json!({"mode": "same-domain"}), Local::new(house()), engine, rows).await;
     let refused = rig.ask(Request::builder().sender(FAR).recipient(FAR).sasl_username(ANN)).await.unwrap().unwrap();
     assert_eq!(refused.why, "slm same-domain: sender x@far.example, SASL user ann@home.example");
     let shown = refused.verdict.to_string();
@@ -254,5 +258,3 @@ async fn what_a_sender_sees_shows_no_setting_and_the_trace_shows_the_rest() {
     rig.sql.sql("INSERT INTO slm_exception (id, is_active, mail_from, sasl_username) VALUES (10, 1, 'x@far.example', 'dora')");
     rig.comes_to("DUNNO", FAR, FAR, "dora").await;
 }
-
-const TABLES: &str = "CREATE TABLE slm_exception (id INTEGER PRIMARY KEY, is_active INT, description TEXT, mail_from TEXT, sasl_username TEXT);";

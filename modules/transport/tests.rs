@@ -3,7 +3,7 @@
 use actors::local::Local;
 use libvalvula::Request;
 use serde_json::json;
-use testkit::{Engine, TestDatabase};
+use testkit::Engine;
 
 use super::*;
 use crate::rules::Builder;
@@ -97,11 +97,15 @@ fn a_row_without_a_usable_transport_is_a_fault() {
 }
 
 #[tokio::test]
-async fn rows_written_with_plain_sql_decide() {
-    let sql = TestDatabase::new(Engine::Sqlite);
-    sql.sql("CREATE TABLE transport_global (id INTEGER PRIMARY KEY, is_active INT, only_auth INT, source TEXT, destination TEXT, description TEXT, transport TEXT)");
-    sql.sql("INSERT INTO transport_global (id, is_active, only_auth, source, transport) VALUES (5, 1, 1, 's.example', 'slow')");
-    let rig = Rig::start(&MODULE, json!({}), Local::fixed(&[], &[]), sql).await;
+async fn rows_written_with_plain_sql_decide_on_every_database() {
+    for engine in Engine::ALL {
+        rows_written_with_plain_sql_decide(engine).await;
+    }
+}
+
+async fn rows_written_with_plain_sql_decide(engine: Engine) {
+    let rows = "INSERT INTO transport_global (id, is_active, only_auth, source, transport) VALUES (5, 1, 1, 's.example', 'slow')";
+    let rig = Rig::start(&MODULE, json!({}), Local::fixed(&[], &[]), engine, rows).await;
     assert_eq!(rig.told(ANN, BEN, "ann").await, "FILTER transport_global 5");
     assert_eq!(rig.told(ANN, BEN, "").await, "DUNNO");
     let explained = Arc::clone(&rig.module).explain(query(Request::builder().sender(ANN).recipient(BEN))).await;
