@@ -29,6 +29,7 @@ registry! {
     bwl,
     lmm,
     mquota,
+    mw,
     #[cfg(feature = "panic-module")]
     panic,
     slm,
