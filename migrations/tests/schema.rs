@@ -26,7 +26,7 @@ const TABLES: [&str; 14] = [
 
 async fn connect(url: &str) -> DatabaseConnection {
     let url = if url.starts_with("sqlite:") { format!("{url}?mode=rwc") } else { url.to_owned() };
-    Database::connect(url).await.unwrap()
+    Database::connect(url).await.expect("the test's database answers")
 }
 
 /// Every table and column of the documents is there, and takes a row of NULLs.
@@ -138,7 +138,7 @@ async fn child_that_migrates() {
 }
 
 fn child(url: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = Command::new(std::env::current_exe().expect("this test's own program"));
     command.args(["--ignored", "--exact", "child_that_migrates", "--nocapture"]).env("VALVULA_TEST_URL", url);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command

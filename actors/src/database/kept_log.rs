@@ -27,13 +27,14 @@ impl Drain for Lines {
         struct Pairs(String);
         impl slog::Serializer for Pairs {
             fn emit_arguments(&mut self, key: slog::Key, value: &std::fmt::Arguments<'_>) -> slog::Result {
-                self.0.push_str(&format!(" {key}={value}"));
+                // They come last first.
+                self.0.insert_str(0, &format!(" {key}={value}"));
                 Ok(())
             }
         }
-        let mut pairs = Pairs(record.msg().to_string());
+        let mut pairs = Pairs(String::new());
         record.kv().serialize(record, &mut pairs).unwrap();
-        self.0.lock().unwrap().push(pairs.0);
+        self.0.lock().unwrap().push(format!("{}{}", record.msg(), pairs.0));
         Ok(())
     }
 }

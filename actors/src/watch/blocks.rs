@@ -36,6 +36,11 @@ impl Blocks {
         self.touched.extend(ids.iter().map(|id| id.div_euclid(BLOCK)));
     }
 
+    /// Whether rows in the range of one block were read since the last comparison.
+    pub(super) fn is_touched(&self, (from, _): (i64, i64)) -> bool {
+        self.touched.contains(&from.div_euclid(BLOCK))
+    }
+
     /// The whole table was read.
     pub(super) fn forget(&mut self) {
         self.known = None;

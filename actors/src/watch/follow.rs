@@ -16,6 +16,7 @@ use crate::watch::blocks::Blocks;
 use crate::watch::follower::{Change, Column, Follower};
 use crate::watch::ids::Ids;
 use crate::watch::loading::{BadRows, Loading, read};
+use crate::watch::poller::Command;
 use crate::watch::rows::Query;
 use crate::watch::status::{self, Source};
 
@@ -27,24 +28,37 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// next to nothing, and without them.
 const SHARE_BEHIND_TRIGGERS: u32 = 200;
 const SHARE_ALONE: u32 = 10;
-const PAUSE_BEHIND_TRIGGERS: Duration = Duration::from_secs(60);
+const PAUSE_BEHIND_TRIGGERS: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 const PAUSE_ALONE: Duration = Duration::from_millis(400);
 
 /// What reaches the task of a followed table.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// Rows with these ids were written.
-    Written(Vec<i64>),
+    /// Rows with the ids `ids` were written; of these, those in `new` were not there before.
+    Written { ids: Vec<i64>, new: Vec<i64> },
     /// Anything may have changed; why.
     Reload(&'static str),
     /// The database is back, or the table's triggers were made: compare soon.
     Compare,
     /// First and last id as the database has them, once the rows written before are read.
     Bounds(Option<(i64, i64)>),
+    /// Every change that was noted before the last comparison has been passed on.
+    Settled,
     /// Changes are learnt this way from now on.
     Source(Source),
     /// Make sure that everything committed so far is published, then say so.
     Refresh(oneshot::Sender<Result<(), DbErr>>),
+}
+
+/// What the task of a followed table is connected to.
+pub(super) struct Links {
+    /// For loading.
+    pub(super) pool: DatabaseConnection,
+    pub(super) database: WeakDatabase,
+    /// The poller, and how it reaches this task.
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+    pub(super) events: mpsc::UnboundedSender<Event>,
+    pub(super) status: Arc<status::Shared>,
 }
 
 pub(super) struct Follow<F: Follower> {
@@ -52,10 +66,8 @@ pub(super) struct Follow<F: Follower> {
     follower: Option<F>,
     columns: &'static [Column],
     query: Query,
-    pool: DatabaseConnection,
-    database: WeakDatabase,
+    links: Links,
     log: Logger,
-    status: Arc<status::Shared>,
     ids: Ids,
     bad: BadRows,
     blocks: Blocks,
@@ -63,30 +75,29 @@ pub(super) struct Follow<F: Follower> {
     written: HashSet<i64>,
     reload: Option<&'static str>,
     compare_at: Deadline,
+    /// Changes may have been missed since the last comparison.
+    doubtful: bool,
+    /// Ranges that differ although nothing was noted, until notes that were on their way have arrived.
+    suspect: Vec<(i64, i64)>,
+    settled: bool,
     source: Source,
+    loaded: Instant,
     /// Bounds that did not fit ours when last seen.
     odd_bounds: Option<Option<(i64, i64)>>,
 }
 
 impl<F: Follower> Follow<F> {
-    pub(super) fn new(
-        follower: F,
-        pool: DatabaseConnection,
-        database: WeakDatabase,
-        log: &Logger,
-        status: Arc<status::Shared>,
-    ) -> Self {
-        let columns = follower.columns();
-        let query = Query::new(pool.get_database_backend(), follower.table(), columns);
-        let blocks = Blocks::new(pool.get_database_backend(), follower.table(), columns);
+    pub(super) fn new(follower: F, links: Links, log: &Logger, source: Source) -> Self {
+        links.status.update(|status| status.source = source);
+        let (columns, backend) = (follower.columns(), links.pool.get_database_backend());
+        let query = Query::new(backend, follower.table(), columns);
+        let blocks = Blocks::new(backend, follower.table(), columns);
         let log = log.new(o!("table" => follower.table()));
         Self {
             follower: Some(follower),
             columns,
             query,
-            pool,
-            database,
-            status,
+            links,
             ids: Ids::default(),
             bad: BadRows::new(log.clone()),
             log,
@@ -94,18 +105,24 @@ impl<F: Follower> Follow<F> {
             written: HashSet::new(),
             reload: None,
             compare_at: Deadline::now(),
-            source: Source::Checksums,
+            doubtful: false,
+            suspect: Vec::new(),
+            settled: false,
+            source,
+            loaded: Instant::now(),
             odd_bounds: None,
         }
     }
 
     /// Serves events until nobody holds the handle.
-    pub(super) async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>) {
+    pub(super) async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>, mut held: oneshot::Receiver<()>) {
         self.plan_comparison(Duration::ZERO);
         let mut waiting = Vec::new();
         loop {
             let idle = self.written.is_empty() && self.reload.is_none();
             let compare = tokio::select! {
+                // Never sent: an error says that the handle was dropped.
+                _ = &mut held => return,
                 event = events.recv() => {
                     let Some(event) = event else { return };
                     self.take(event, &mut waiting);
@@ -119,6 +136,9 @@ impl<F: Follower> Follow<F> {
                 () = tokio::time::sleep_until(self.compare_at), if idle => true,
             };
             let mut result = self.catch_up().await;
+            if result.is_ok() && std::mem::take(&mut self.settled) {
+                result = self.judge().await;
+            }
             if compare && result.is_ok() {
                 result = self.compare().await;
             }
@@ -132,23 +152,40 @@ impl<F: Follower> Follow<F> {
 
     fn take(&mut self, event: Event, waiting: &mut Vec<oneshot::Sender<Result<(), DbErr>>>) {
         match event {
-            Event::Written(ids) => self.written.extend(ids),
+            Event::Written { ids, new } => {
+                self.take_new(&new);
+                self.written.extend(ids);
+            }
             Event::Reload(why) => self.reload = Some(why),
-            Event::Compare => self.compare_at = Deadline::now() + jittered(Duration::from_secs(1)),
+            Event::Compare => {
+                self.doubtful = true;
+                self.compare_at = Deadline::now() + jittered(Duration::from_secs(1));
+            }
             Event::Bounds(bounds) => self.take_bounds(bounds),
+            Event::Settled => self.settled = true,
             Event::Source(source) => {
                 self.source = source;
-                self.status.update(|status| status.source = source);
-                self.compare_at = Deadline::now();
+                self.links.status.update(|status| status.source = source);
+                // What changed before the triggers were there, or after they were gone, nobody noted.
+                self.reload = Some("changes are learnt in another way");
             }
             Event::Refresh(done) => waiting.push(done),
+        }
+    }
+
+    /// A table that was truncated and filled again may have the bounds it had; but then rows appear
+    /// that we have already. (So do, for a moment, those that the load of a whole table has seen first.)
+    fn take_new(&mut self, new: &[i64]) {
+        let settled = self.loaded.elapsed() > Duration::from_secs(2) && self.reload.is_none();
+        if settled && new.iter().any(|id| self.ids.contains(*id) && !self.written.contains(id)) {
+            self.reload = Some("truncated and filled again");
         }
     }
 
     /// MySQL has no trigger for TRUNCATE: it shows in the bounds. Bounds seen between two of our own
     /// questions may be ahead of us once, but not twice.
     fn take_bounds(&mut self, bounds: Option<(i64, i64)>) {
-        if !self.written.is_empty() || bounds == self.ids.first().zip(self.ids.last()) {
+        if !self.written.is_empty() || self.reload.is_some() || bounds == self.ids.first().zip(self.ids.last()) {
             self.odd_bounds = None;
         } else if self.odd_bounds == Some(bounds) {
             self.odd_bounds = None;
@@ -178,7 +215,7 @@ impl<F: Follower> Follow<F> {
 
     /// Reads the rows with these ids and applies how they are now.
     async fn apply(&mut self, ids: &[i64]) -> Result<(), DbErr> {
-        let rows = self.query.with_ids(&self.pool, ids).await;
+        let rows = self.query.with_ids(&self.links.pool, ids).await;
         self.observe(&rows);
         let rows = rows?;
         let columns = self.columns;
@@ -214,7 +251,7 @@ impl<F: Follower> Follow<F> {
         let number = changes.len() as u64;
         self.lend(move |follower| follower.apply(changes)).await?;
         let (rows, bad_rows) = (self.ids.len(), self.bad.len());
-        self.status.update(|status| {
+        self.links.status.update(|status| {
             status.rows = rows;
             status.bad_rows = bad_rows;
             status.changed = Some(SystemTime::now());
@@ -229,7 +266,7 @@ impl<F: Follower> Follow<F> {
         let (pieces, coming) = mpsc::channel(2);
         let columns = self.columns;
         let bad = self.bad.again();
-        let (query, pool) = (self.query.clone(), self.pool.clone());
+        let (query, pool) = (self.query.clone(), self.links.pool.clone());
         self.blocks.forget();
         if self.source == Source::Checksums {
             // Before the rows: what changes in between differs at the next comparison.
@@ -256,9 +293,11 @@ impl<F: Follower> Follow<F> {
         self.bad = bad;
         self.bad.summary();
         self.written.clear();
+        self.suspect.clear();
         self.reload = None;
+        self.loaded = Instant::now();
         let (rows, bad_rows) = (self.ids.len(), self.bad.len());
-        self.status.update(|status| {
+        self.links.status.update(|status| {
             status.rows = rows;
             status.bad_rows = bad_rows;
             status.loaded = Some(SystemTime::now());
@@ -270,33 +309,51 @@ impl<F: Follower> Follow<F> {
         Ok(())
     }
 
-    /// Compares checksums with those of the last time and reads the parts of the table that differ
-    /// although nothing was noted of a change in them.
+    /// Compares checksums with those of the last time.
     async fn compare(&mut self) -> Result<(), DbErr> {
         let since = Instant::now();
         let first = self.blocks.is_unknown();
-        let differing = self.blocks.compare(&self.pool).await;
+        let differing = self.blocks.compare(&self.links.pool).await;
         self.observe(&differing);
         self.plan_comparison(since.elapsed());
         let differing = differing?;
-        if first && self.source == Source::Triggers {
-            return Ok(());
+        self.links.status.update(|status| status.comparisons += 1);
+        let doubtful = std::mem::take(&mut self.doubtful);
+        if first && doubtful {
+            // Nothing to compare with.
+            return self.load("changes may have been missed").await;
         }
+        if self.source == Source::Checksums {
+            return self.read_ranges(&differing).await;
+        }
+        if !differing.is_empty() {
+            self.suspect = differing;
+            // The poller is gone only when the database is closed.
+            let _ = self.links.commands.send(Command::Settle { to: self.links.events.clone() });
+        }
+        Ok(())
+    }
+
+    /// Reads the parts of the table that differ although nothing was noted of a change in them.
+    async fn judge(&mut self) -> Result<(), DbErr> {
+        let mut ranges = std::mem::take(&mut self.suspect);
+        ranges.retain(|range| !self.blocks.is_touched(*range));
+        if !ranges.is_empty() {
+            warn!(self.log, "rows changed that no trigger noted, reading them again"; "parts" => ranges.len());
+        }
+        self.read_ranges(&ranges).await
+    }
+
+    async fn read_ranges(&mut self, ranges: &[(i64, i64)]) -> Result<(), DbErr> {
         let mut ids: Vec<i64> = Vec::new();
-        for (from, to) in &differing {
+        for (from, to) in ranges {
             // Those that are there by now, and those that we still believe to be.
             ids.extend(self.ids.range(*from, *to));
-            ids.extend(self.query.ids_between(&self.pool, *from, *to).await?);
+            ids.extend(self.query.ids_between(&self.links.pool, *from, *to).await?);
         }
         ids.sort_unstable();
         ids.dedup();
-        if ids.is_empty() {
-            return Ok(());
-        }
-        if self.source == Source::Triggers {
-            warn!(self.log, "rows changed that no trigger noted, reading them again"; "rows" => ids.len());
-        }
-        self.apply(&ids).await
+        if ids.is_empty() { Ok(()) } else { self.apply(&ids).await }
     }
 
     fn plan_comparison(&mut self, cost: Duration) {
@@ -330,7 +387,7 @@ impl<F: Follower> Follow<F> {
     }
 
     fn observe<T>(&self, result: &Result<T, DbErr>) {
-        if let Some(database) = self.database.upgrade() {
+        if let Some(database) = self.links.database.upgrade() {
             database.observe(result);
         }
     }
@@ -339,12 +396,12 @@ impl<F: Follower> Follow<F> {
     /// is said elsewhere.
     fn note(&self, result: &Result<(), DbErr>) {
         let error = result.as_ref().err().map(ToString::to_string);
-        let known = self.status.get().error;
+        let known = self.links.status.get().error;
         if let Some(error) = error.as_ref().filter(|error| known.as_ref() != Some(error)) {
             warn!(self.log, "table can't be read, what is known of it goes on serving"; "error" => error);
         }
         if known != error {
-            self.status.update(|status| status.error = error);
+            self.links.status.update(|status| status.error = error);
         }
     }
 }

@@ -73,7 +73,7 @@ impl Row<'_> {
     /// # Errors
     /// When it is not text that can be read (bytes that are not UTF-8).
     pub fn text(&self, column: &str) -> Result<Option<String>, BadRow> {
-        self.value(column)
+        self.value(column, "text in UTF-8")
     }
 
     /// The whole number in `column`; `None` for NULL.
@@ -81,18 +81,16 @@ impl Row<'_> {
     /// # Errors
     /// When it is not a whole number.
     pub fn integer(&self, column: &str) -> Result<Option<i64>, BadRow> {
-        self.value(column)
+        self.value(column, "a whole number")
     }
 
-    fn value<T: sea_orm::TryGetable>(&self, column: &str) -> Result<Option<T>, BadRow> {
+    fn value<T: sea_orm::TryGetable>(&self, column: &str, what: &str) -> Result<Option<T>, BadRow> {
         let position = self
             .columns
             .iter()
             .position(|known| known.name == column)
             .unwrap_or_else(|| panic!("the column {column} is not among the follower's columns"));
-        self.result
-            .try_get_by_index(position + 1)
-            .map_err(|error| BadRow::new(format!("column {column} can't be read: {error}")))
+        self.result.try_get_by_index(position + 1).map_err(|_| BadRow::new(format!("column {column} is not {what}")))
     }
 }
 

@@ -57,6 +57,23 @@ impl Ids {
         Some(block * BITS + index * 64 + 63 - i64::from(word.leading_zeros()))
     }
 
+    /// How many are `to` or less.
+    pub(super) fn count_up_to(&self, to: i64) -> u64 {
+        self.range(i64::MIN, to).map(|_| 1).sum()
+    }
+
+    /// Removes all that are `to` or less.
+    pub(super) fn remove_up_to(&mut self, to: i64) {
+        // The block that `to` is in may be needed in part.
+        let kept = self.blocks.split_off(&to.div_euclid(BITS));
+        let dropped = std::mem::replace(&mut self.blocks, kept);
+        self.len -= dropped.values().flatten().map(|word| u64::from(word.count_ones())).sum::<u64>();
+        let rest: Vec<i64> = self.range(i64::MIN, to).collect();
+        for id in rest {
+            self.remove(id);
+        }
+    }
+
     /// The ids from `from` to `to`, both included, ascending.
     pub(super) fn range(&self, from: i64, to: i64) -> impl Iterator<Item = i64> + '_ {
         let blocks = self.blocks.range(from.div_euclid(BITS)..=to.div_euclid(BITS));
@@ -97,7 +114,11 @@ mod tests {
                 prop_assert_eq!(ids.first(), model.first().copied());
                 prop_assert_eq!(ids.last(), model.last().copied());
                 prop_assert!(ids.range(-700, 900).eq(model.range(-700..=900).copied()));
+                prop_assert_eq!(ids.count_up_to(100), model.range(..=100).count() as u64);
             }
+            ids.remove_up_to(300);
+            prop_assert!(ids.range(i64::MIN, i64::MAX).eq(model.range(301..).copied()));
+            prop_assert_eq!(ids.len(), model.range(301..).count() as u64);
         }
     }
 

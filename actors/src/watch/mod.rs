@@ -9,12 +9,16 @@
 //! into a new state) on threads for that: no worker waits for it.
 
 mod blocks;
+mod feed;
 mod follow;
 mod follower;
 mod ids;
 mod loading;
+mod noted;
+mod poller;
 mod rows;
 mod status;
+mod triggers;
 
 use std::sync::Arc;
 
@@ -27,7 +31,8 @@ use crate::database::{Database, WeakDatabase};
 pub use self::follower::{BadRow, Change, Column, Follower, Row, Rows};
 pub use self::status::{Source, Status};
 
-use self::follow::{Event, Follow};
+use self::follow::{Event, Follow, Links};
+use self::poller::{Command, Poller};
 
 /// What follows the tables of one database. Got by [`Database::watch`]; cheap to clone.
 #[derive(Clone)]
@@ -38,6 +43,8 @@ struct Inner {
     /// For loading: apart from the pool of the store, which must not wait for a million rows.
     loading: DatabaseConnection,
     handle: tokio::runtime::Handle,
+    /// The poller ends when this is dropped.
+    commands: mpsc::UnboundedSender<Command>,
 }
 
 /// Why a table can't be followed.
@@ -61,14 +68,24 @@ pub struct Followed {
     table: &'static str,
     status: Arc<status::Shared>,
     events: mpsc::UnboundedSender<Event>,
+    commands: mpsc::UnboundedSender<Command>,
+    /// Following ends when this is dropped.
+    _held: oneshot::Sender<()>,
+}
+
+fn closed() -> DbErr {
+    DbErr::Custom("the database is closed".to_owned())
 }
 
 impl Watch {
     pub(crate) fn start(database: &Database) -> Self {
+        let (commands, coming) = mpsc::unbounded_channel();
+        database.handle().spawn(Poller::new(database).run(coming));
         Self(Arc::new(Inner {
             database: database.downgrade(),
             loading: database.separate_pool(2),
             handle: database.handle(),
+            commands,
         }))
     }
 
@@ -79,25 +96,44 @@ impl Watch {
     /// [`Status`] says what is wrong.
     pub async fn follow<F: Follower>(&self, follower: F, log: &Logger) -> Result<Followed, FollowError> {
         let table = follower.table();
-        let status = Arc::new(status::Shared::default());
+        let failed = |source| FollowError::Load { table, source };
         let (events, coming) = mpsc::unbounded_channel();
-        let mut follow =
-            Follow::new(follower, self.0.loading.clone(), self.0.database.clone(), log, Arc::clone(&status));
+        // First the changes, then the rows: what changes while they are read is read again after.
+        let (ready, when) = oneshot::channel();
+        let subscribe = Command::Subscribe { table, events: events.clone(), ready };
+        self.0.commands.send(subscribe).map_err(|_| FollowError::Closed(table))?;
+        let source = when.await.map_err(|_| FollowError::Closed(table))?.map_err(failed)?;
+
+        let status = Arc::new(status::Shared::default());
+        let links = Links {
+            pool: self.0.loading.clone(),
+            database: self.0.database.clone(),
+            commands: self.0.commands.clone(),
+            events: events.clone(),
+            status: Arc::clone(&status),
+        };
+        let mut follow = Follow::new(follower, links, log, source);
+        let (held, alive) = oneshot::channel();
         let (loaded, first) = oneshot::channel();
         self.0.handle.spawn(async move {
             let result = follow.load("start").await;
             let good = result.is_ok();
-            // Nobody waits any more: the handle would be dropped at once, and following ends below.
+            // Nobody waiting any more, the handle is gone too, and following ends below.
             let _ = loaded.send(result);
             if good {
-                follow.run(coming).await;
+                follow.run(coming, alive).await;
             }
         });
-        match first.await {
-            Ok(Ok(())) => Ok(Followed { table, status, events }),
-            Ok(Err(source)) => Err(FollowError::Load { table, source }),
-            Err(_) => Err(FollowError::Closed(table)),
-        }
+        first.await.map_err(|_| FollowError::Closed(table))?.map_err(failed)?;
+        Ok(Followed { table, status, events, commands: self.0.commands.clone(), _held: held })
+    }
+
+    /// Returns when every change that was committed before the call, in any followed table, is published.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn refresh_now(&self) -> Result<(), DbErr> {
+        refresh(&self.0.commands, None).await
     }
 }
 
@@ -117,9 +153,18 @@ impl Followed {
     /// # Errors
     /// When the database can't be asked.
     pub async fn refresh_now(&self) -> Result<(), DbErr> {
-        let (done, when) = oneshot::channel();
-        let closed = || DbErr::Custom("the database is closed".to_owned());
-        self.events.send(Event::Refresh(done)).map_err(|_| closed())?;
-        when.await.map_err(|_| closed())?
+        refresh(&self.commands, Some(self.events.clone())).await
     }
 }
+
+async fn refresh(
+    commands: &mpsc::UnboundedSender<Command>,
+    to: Option<mpsc::UnboundedSender<Event>>,
+) -> Result<(), DbErr> {
+    let (done, when) = oneshot::channel();
+    commands.send(Command::Refresh { to, done }).map_err(|_| closed())?;
+    when.await.map_err(|_| closed())?
+}
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,8 @@ pub struct Status {
     pub changed: Option<SystemTime>,
     /// Rows that changed since the start, without those of whole loads.
     pub changes: u64,
+    /// How often the table was compared with its checksums.
+    pub comparisons: u64,
     /// How changes are learnt.
     pub source: Source,
     /// What went wrong when it was last asked; the state before it goes on serving.
