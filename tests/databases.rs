@@ -139,7 +139,7 @@ fn a_database_newer_than_the_program_is_refused_clearly() {
         let home = Home::with(programs!(), &settings(&address, &url(&database)));
         assert_eq!(home.start().stop(), 0);
         database
-            .sql("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m99991231_000001_from_the_future', 1);");
+            .sql("INSERT INTO valvula_migration (version, applied_at) VALUES ('m99991231_000001_from_the_future', 1);");
         let daemon = Daemon::spawn(&home);
         assert_ne!(daemon.wait(), 0, "{engine:?}: {}", daemon.log());
         daemon.wait_log(&["newer"]);
@@ -166,7 +166,7 @@ fn daemons_that_start_at_once_on_an_empty_database_all_serve() {
                 answer(address).starts_with("REJECT")
             });
         }
-        let applied = database.sql("SELECT count(*), count(DISTINCT version) FROM seaql_migrations;");
+        let applied = database.sql("SELECT count(*), count(DISTINCT version) FROM valvula_migration;");
         let mut counts = applied.split(['|', '\t']);
         assert_eq!(counts.next(), counts.next(), "{engine:?}: each step once: {applied}");
     }

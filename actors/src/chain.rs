@@ -97,10 +97,13 @@ impl Chain {
         let name = &settings.name;
         let kind = failure.kind.name();
         if let Some(passed_over) = link.failures.allow(Instant::now()) {
+            let on_failure = if settings.observe { "none, observed" } else { settings.on_failure.name() };
             slog::warn!(self.log, "module did not decide"; "module" => %name, "failure" => kind,
-                "what" => &failure.what, "on_failure" => settings.on_failure.name(), "not_logged_before" => passed_over);
+                "what" => &failure.what, "on_failure" => on_failure, "not_logged_before" => passed_over);
         }
         match settings.on_failure {
+            // What is only observed has no say, whatever becomes of it.
+            _ if settings.observe => None,
             OnFailure::Dunno => None,
             OnFailure::Defer => Some(Ending::Answer {
                 verdict: Verdict::defer(Text::new("4.3.0 Temporary problem of the policy server, try again later")),

@@ -56,6 +56,12 @@ impl Intensity {
         let exponent = u32::try_from(self.crashes.len().min(8)).unwrap_or(8) - 1;
         Next::Again(jittered(Duration::from_millis(10) * 2_u32.pow(exponent)))
     }
+
+    /// Forgets all crashes: an operator has restarted the actor.
+    pub fn forgive(&mut self) {
+        self.crashes.clear();
+        self.on_probation = false;
+    }
 }
 
 /// `pause`, give or take half of it, so that replicas that crashed together do not come back together.

@@ -173,6 +173,10 @@ where
                         return Poll::Ready(());
                     }
                     this.health.restarts.fetch_add(1, Ordering::Relaxed);
+                    // Whoever orders it has mended the cause: it is tried at once, and begins anew.
+                    this.intensity.forgive();
+                    this.pause = None;
+                    this.health.set(State::Up);
                     info!(this.log, "actor restarted by order");
                 }
                 Err(panic) => {

@@ -91,6 +91,24 @@ fn past_its_intensity_the_actor_is_down_but_answers_and_is_tried_again_after_a_m
 }
 
 #[test]
+fn an_ordered_restart_ends_being_down_and_forgives_the_crashes() {
+    run(async {
+        let (address, health) = supervise("counter", &quiet(), |_| counter());
+        for _ in 0..6 {
+            post(&address, Panic);
+            assert!(ask(&address, Count).await.is_ok());
+        }
+        assert_eq!(health.state(), State::Down);
+        assert!(ask(&address, Restart).await.is_ok());
+        assert!(ask(&address, Count).await.is_ok());
+        assert_eq!(health.state(), State::Up);
+        post(&address, Panic);
+        assert!(ask(&address, Count).await.is_ok());
+        assert_eq!(health.state(), State::Up, "one crash more is the first again");
+    });
+}
+
+#[test]
 fn an_ordered_restart_is_no_crash() {
     run(async {
         let (address, health) = supervise("counter", &quiet(), |_| counter());

@@ -241,6 +241,8 @@ impl Server {
                     format!("--datadir={data}"),
                     format!("--socket={directory}/socket"),
                     format!("--pid-file={directory}/pid"),
+                    // A server that starts removes what others left in a temporary directory they share.
+                    format!("--tmpdir={directory}"),
                     format!("--bind-address={address}"),
                     format!("--port={port}"),
                 ]);
@@ -272,6 +274,7 @@ impl Server {
                     words.push("--user=root".into());
                 }
                 words.push(format!("--datadir={}", data.display()));
+                words.push(format!("--tmpdir={}", self.directory.display()));
                 words.extend(["--auth-root-authentication-method=normal".into(), "--skip-test-db".into()]);
                 words
             }
