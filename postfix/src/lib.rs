@@ -40,4 +40,4 @@ pub use maincf::{Assignment, MainCf};
 pub use mastercf::{MasterCf, Service, ServiceName};
 pub use resolver::{Owners, Resolver, State};
 pub use settings::Settings;
-pub use tables::{Table, TableError, Tables};
+pub use tables::{Table, TableCounts, TableError, Tables};

@@ -4,7 +4,7 @@ use super::*;
 
 async fn verdict(list: &str, subdomains: Subdomains, name: &str) -> Verdict {
     let mut reading = Reading::default();
-    let list = MatchList::parse("p", list, subdomains, &Tables::default(), &mut reading);
+    let list = MatchList::parse("p", list, subdomains, &tables(), &mut reading);
     list.matches(&[name.as_bytes().to_vec()], &mut Evidence::default()).await
 }
 
@@ -54,7 +54,7 @@ async fn a_file_stands_for_the_patterns_in_it() {
         assert_eq!(verdict(&list, Subdomains::None, name).await, expected, "{name}");
     }
     let mut reading = Reading::default();
-    MatchList::parse("p", &list, Subdomains::None, &Tables::default(), &mut reading);
+    MatchList::parse("p", &list, Subdomains::None, &tables(), &mut reading);
     assert_eq!(reading.files, BTreeSet::from([outer, inner]));
 }
 
@@ -74,7 +74,7 @@ async fn a_pattern_that_could_not_be_asked_is_no_no() {
         assert_eq!(verdict(&list, Subdomains::None, "a.example").await, expected, "{list}");
     }
     let mut reading = Reading::default();
-    MatchList::parse("p", broken, Subdomains::None, &Tables::default(), &mut reading);
+    MatchList::parse("p", broken, Subdomains::None, &tables(), &mut reading);
     assert_eq!(reading.faults.len(), 1);
 }
 
@@ -85,4 +85,8 @@ fn words_are_separated_by_commas_and_white_space() {
     assert_eq!(split_list("{a {b c} d} e}"), ["{a {b c} d}", "e}"]);
     assert_eq!(split_list("a {b"), ["a", "{b"]);
     assert!(split_list(" ,\t").is_empty());
+}
+
+fn tables() -> Tables {
+    Tables::new("/nonexistent".into(), std::time::Duration::from_secs(1), 1)
 }

@@ -103,10 +103,11 @@ impl Resolver {
             },
         };
         let view = service.map_or(configuration.main(), |service| configuration.service(service));
-        let tables = Tables::default();
+        let tables = Tables::new(directory.clone(), self.settings.table_timeout, self.settings.max_children);
         match Parameters::read(view, &tables, self.settings.relay_domains) {
             Ok((parameters, reading)) => {
                 self.files.extend(reading.files);
+                self.files.extend(tables.files());
                 self.warnings.extend(reading.faults);
                 self.postfix = Some(Postfix { parameters, configuration, tables });
                 State::Read
