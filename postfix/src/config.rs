@@ -165,12 +165,9 @@ impl<'a> View<'a> {
     /// The machine's name; one without a dot is completed with `mydomain`.
     fn default_hostname(&self) -> String {
         let hostname = &self.configuration.hostname;
-        if hostname.contains('.') {
-            return hostname.clone();
-        }
-        // Only what is written counts here: the default of mydomain is made of myhostname.
         match self.written("mydomain") {
-            Some(_) => format!("{hostname}.$mydomain"),
+            _ if hostname.contains('.') => hostname.clone(),
+            Some((_, domain)) => format!("{hostname}.{}", self.expand_written(&domain.value)),
             None => format!("{hostname}.localdomain"),
         }
     }
@@ -178,13 +175,19 @@ impl<'a> View<'a> {
     /// `myhostname` without its first label.
     fn default_domain(&self) -> String {
         let hostname = match self.written("myhostname") {
-            Some((_, value)) => self.expand_text(&value.value).unwrap_or_default(),
+            Some((_, value)) => self.expand_written(&value.value),
             None => self.default_hostname(),
         };
         match hostname.split_once('.') {
             Some((_, domain)) => domain.to_owned(),
             None => "localdomain".to_owned(),
         }
+    }
+
+    /// Expands with what is written alone: Postfix makes these two defaults before it has any other.
+    fn expand_written(&self, text: &str) -> String {
+        let written = |name: &str| self.written(name).map(|(_, value)| Cow::Borrowed(value.value.as_str()));
+        expand(text, &written).unwrap_or_default()
     }
 
     /// The value of `name`, expanded; empty if it is not known. The fault names the line of the value.

@@ -16,6 +16,9 @@ fn the_machine_gives_the_default_of_myhostname_and_mydomain() {
         ("mydomain = foo.example", "vm.foo.example", "foo.example"),
         ("x = example.org\nmyhostname = mail.$x", "mail.example.org", "example.org"),
         ("x = example.org\nmydomain = $x", "vm.example.org", "example.org"),
+        ("myhostname = mail.$mydomain", "mail.", ""),
+        ("mydomain = x$myhostname", "vm.x", "xvm.x"),
+        ("myhostname =", "", "localdomain"),
     ] {
         let configuration = configuration(main, "");
         let view = configuration.main();

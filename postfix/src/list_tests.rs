@@ -88,5 +88,5 @@ fn words_are_separated_by_commas_and_white_space() {
 }
 
 fn tables() -> Tables {
-    Tables::new("/nonexistent".into(), std::time::Duration::from_secs(1), 1)
+    Tables::new("/nonexistent".into(), std::time::Duration::from_secs(1), 1, true)
 }

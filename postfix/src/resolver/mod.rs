@@ -103,7 +103,12 @@ impl Resolver {
             },
         };
         let view = service.map_or(configuration.main(), |service| configuration.service(service));
-        let tables = Tables::new(directory.clone(), self.settings.table_timeout, self.settings.max_children);
+        let utf8 = match view.flag("smtputf8_enable") {
+            Ok(utf8) => utf8,
+            Err(fault) => return State::Faulty(vec![fault]),
+        };
+        let (timeout, children) = (self.settings.table_timeout, self.settings.max_children);
+        let tables = Tables::new(directory.clone(), timeout, children, utf8);
         match Parameters::read(view, &tables, self.settings.relay_domains) {
             Ok((parameters, reading)) => {
                 self.files.extend(reading.files);

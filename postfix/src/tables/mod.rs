@@ -92,6 +92,14 @@ enum Kind {
 struct Shared {
     postmap: Postmap,
     timeout: Duration,
+    /// `smtputf8_enable`: keys are compared without regard to case beyond ASCII too.
+    utf8: bool,
+}
+
+impl Shared {
+    fn folded(&self, key: &str) -> String {
+        if self.utf8 { key.to_lowercase() } else { key.to_ascii_lowercase() }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -188,18 +196,18 @@ impl Table {
     async fn ask_ourselves(&self, key: &[u8]) -> Result<Asked, TableError> {
         // Keys that are not text: it depends on smtputf8_enable whether Postfix looks for them.
         let Ok(text) = std::str::from_utf8(key) else { return Ok(Asked::NotSure) };
-        let folded = || text.to_lowercase().into_bytes();
+        let folded = || self.shared.folded(text).into_bytes();
         Ok(Asked::Known(match &self.kind {
             Kind::Static(value) => Some(value.clone()),
             Kind::Map(map) => map.get(&folded()).cloned(),
             Kind::Patterns(rules) => return rules.find(text).map_err(TableError),
             Kind::Cdb(file) => cdb::get(file.clone(), folded()).await?,
-            Kind::Users(database) => users::get(*database, text.to_lowercase()).await?,
+            Kind::Users(database) => users::get(*database, self.shared.folded(text)).await?,
             Kind::Tcp(peer) => network::ask_tcp(peer, key).await?,
             Kind::Socketmap(peer, name) => network::ask_socketmap(peer, name, key).await?,
             Kind::Union(tables) => union(tables, key).await?,
             Kind::Pipe(tables) => pipe(tables, key).await?,
-            Kind::Sql(table) => return table.get(&text.to_lowercase()).await,
+            Kind::Sql(table) => return table.get(&self.shared.folded(text)).await,
             Kind::Broken(why) => return Err(TableError(why.clone())),
             Kind::Postmap => return Ok(Asked::NotSure),
         }))
@@ -239,10 +247,10 @@ pub struct Tables {
 
 impl Tables {
     /// Tables of the configuration in `config_directory`. `timeout` is the longest time of one look-up,
-    /// `max_children` the most `postmap` processes at a time.
-    pub fn new(config_directory: PathBuf, timeout: Duration, max_children: usize) -> Self {
+    /// `max_children` the most `postmap` processes at a time, `utf8` Postfix's `smtputf8_enable`.
+    pub fn new(config_directory: PathBuf, timeout: Duration, max_children: usize, utf8: bool) -> Self {
         let postmap = Postmap::new(config_directory, max_children);
-        Self { shared: Arc::new(Shared { postmap, timeout }), open: Mutex::default() }
+        Self { shared: Arc::new(Shared { postmap, timeout, utf8 }), open: Mutex::default() }
     }
 
     /// The table that `name` (`type:name`) says.

@@ -49,10 +49,11 @@ pub(super) fn open(tables: &Tables, name: &str) -> Table {
 }
 
 fn open_type(tables: &Tables, kind: &str, name: &str) -> (Kind, bool) {
+    let folded = |key: &str| tables.shared.folded(key);
     let opened = match kind {
         "static" => Ok(Kind::Static(braces_off(name).as_bytes().to_vec())),
-        "inline" => text::inline(name).map(Kind::Map),
-        "texthash" => read(name).and_then(|text| text::texthash(name, &text)).map(Kind::Map),
+        "inline" => text::inline(name, &folded).map(Kind::Map),
+        "texthash" => read(name).and_then(|text| text::texthash(&text, &folded)).map(Kind::Map),
         "regexp" | "pcre" | "cidr" if name.starts_with('{') => Ok(Kind::Postmap),
         "regexp" => patterns_of(name, Syntax::Posix),
         "pcre" => patterns_of(name, Syntax::Pcre),

@@ -58,10 +58,15 @@ impl Rules {
         if !key.is_ascii() && !networks {
             return Ok(Asked::NotSure);
         }
+        // A network is asked for addresses alone, also one with a `!`.
+        if networks && key.parse::<std::net::IpAddr>().is_err() {
+            return Ok(Asked::Known(None));
+        }
         let mut at = 0;
         while let Some(rule) = self.0.get(at) {
             let groups = rule.matcher.groups(key)?;
-            match (&rule.then, groups.is_some() != rule.negated) {
+            let holds = groups.is_some() != rule.negated && !rule.matcher.is_of_another_family(key);
+            match (&rule.then, holds) {
                 (Then::Result(parts), true) => {
                     return Ok(Asked::Known(Some(filled(parts, &groups.unwrap_or_default()))));
                 }
@@ -82,6 +87,14 @@ fn filled(parts: &[Part], groups: &[String]) -> Vec<u8> {
 }
 
 impl Matcher {
+    /// An IPv4 network and an IPv6 address, or the other way round: not even a `!` matches.
+    fn is_of_another_family(&self, key: &str) -> bool {
+        match (self, key.parse()) {
+            (Self::Network(network), Ok(address)) => network.addr().is_ipv4() != std::net::IpAddr::is_ipv4(&address),
+            _ => false,
+        }
+    }
+
     /// The groups of a match; one that took no part is empty.
     fn groups(&self, key: &str) -> Result<Option<Vec<String>>, String> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

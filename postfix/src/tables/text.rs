@@ -7,22 +7,20 @@ use crate::lines::{is_blank, logical_lines};
 use crate::list::split_list;
 use crate::maincf::split_assignment;
 
+/// Brings a key to the form in which keys are compared.
+type Folded<'a> = &'a dyn Fn(&str) -> String;
 type Map = HashMap<Vec<u8>, Vec<u8>>;
-
-fn folded(key: &str) -> Vec<u8> {
-    key.to_lowercase().into_bytes()
-}
 
 /// A `texthash:` file: a key and its value on each logical line. The first of two equal keys counts; a
 /// line without value is passed over, as Postfix does.
-pub(super) fn texthash(_name: &str, text: &str) -> Result<Map, String> {
+pub(super) fn texthash(text: &str, folded: Folded<'_>) -> Result<Map, String> {
     let mut map = Map::new();
     for line in logical_lines(text) {
         let line = line.text.trim_start_matches(is_blank);
         let Some(end) = key_end(line) else { continue };
         let value = line[end..].trim_matches(is_blank);
         if end > 0 && !value.is_empty() {
-            map.entry(folded(&line[..end])).or_insert_with(|| value.as_bytes().to_vec());
+            map.entry(folded(&line[..end]).into_bytes()).or_insert_with(|| value.as_bytes().to_vec());
         }
     }
     Ok(map)
@@ -48,7 +46,7 @@ fn key_end(line: &str) -> Option<usize> {
 }
 
 /// `inline:{key=value, { key = value with spaces }}`.
-pub(super) fn inline(name: &str) -> Result<Map, String> {
+pub(super) fn inline(name: &str, folded: Folded<'_>) -> Result<Map, String> {
     let bad = || format!("bad syntax: \"inline:{name}\"; expected \"inline:{{name=value...}}\"");
     let Some((inside, "")) = enclosed(name, b'{', b'}').filter(|_| name.starts_with('{')) else { return Err(bad()) };
     let mut map = Map::new();
@@ -59,7 +57,7 @@ pub(super) fn inline(name: &str) -> Result<Map, String> {
             _ => entry,
         };
         let (key, value) = split_assignment(entry).map_err(|why| format!("{}: {why}", bad()))?;
-        map.insert(folded(key), value.as_bytes().to_vec());
+        map.insert(folded(key).into_bytes(), value.as_bytes().to_vec());
     }
     if map.is_empty() { Err(bad()) } else { Ok(map) }
 }

@@ -258,7 +258,8 @@ fn postgres_row(row: &PgRow) -> Result<Option<Columns>, sqlx::Error> {
 
 fn sqlite_row(row: &SqliteRow) -> Result<Option<Columns>, sqlx::Error> {
     let mut columns = Vec::new();
-    for index in 0..row.len() {
+    // Postfix reads the first column alone here.
+    for index in 0..row.len().min(1) {
         let value = row.try_get_raw(index)?;
         if value.is_null() {
             columns.push(None);

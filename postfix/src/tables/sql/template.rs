@@ -57,10 +57,13 @@ impl<'a> Key<'a> {
             Part::Whole => self.whole,
             Part::User => self.user,
             Part::Domain => self.domain.unwrap_or_default(),
-            Part::Label(number) => {
-                self.domain.and_then(|domain| domain.rsplit('.').nth(number - 1)).unwrap_or_default()
-            }
+            Part::Label(number) => self.labels().nth(number - 1).unwrap_or_default(),
         }
+    }
+
+    /// The labels of the domain, the last one first. Dots without a label between them count as one.
+    fn labels(&self) -> impl Iterator<Item = &'a str> {
+        self.domain.unwrap_or_default().rsplit('.').filter(|label| !label.is_empty())
     }
 
     /// `@domain`, with nothing before.
@@ -79,8 +82,7 @@ impl Needs {
         if (self.key_domain && key.lacks_domain()) || (self.key_user && key.lacks_user()) {
             return false;
         }
-        let mut labels = key.domain.unwrap_or_default().rsplit('.');
-        (0..self.labels).all(|_| labels.next().is_some_and(|label| !label.is_empty()))
+        key.labels().count() >= self.labels
     }
 }
 
@@ -178,6 +180,7 @@ mod tests {
             ("%2", "u@a.b", true),
             ("%3", "u@a..b", false),
             ("%2", "u@b.", false),
+            ("%2", "u@a..b.", true),
             ("%1", "a.b", false),
             ("%%", "x", true),
         ] {
