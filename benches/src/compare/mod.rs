@@ -1,1 +1,282 @@
-//! compare
+//! Starts servers in turn, A B A B, and puts medians and ratios into a table.
+//!
+//! Both servers of a scenario run at the same time, one of them idle, so that a round of one is followed
+//! at once by a round of the other: what else the machine does then meets both. A run with errors (a
+//! wrong answer, a lost connection) fails the whole: such a figure is none.
+
+mod daemon;
+mod machine;
+pub mod scenario;
+mod server;
+pub mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail, ensure};
+use serde::de::DeserializeOwned;
+use structopt::StructOpt;
+
+use self::scenario::{Measure, SCENARIOS, Scenario, Subject};
+use self::server::{Server, free_address, on_cores, program};
+use self::table::{Line, Rounds};
+use crate::load::{self, IdleReport, Report};
+
+/// Compares policy servers under load and prints a table in Markdown.
+#[derive(Debug, Clone, StructOpt)]
+pub struct Options {
+    /// Scenario to run (see --list); may be repeated; absent: the usual ones; `all`: all of them
+    #[structopt(long = "scenario", number_of_values = 1)]
+    pub scenarios: Vec<String>,
+    /// Rounds of each server
+    #[structopt(long, default_value = "7")]
+    pub rounds: usize,
+    /// Seconds of a round
+    #[structopt(long = "secs", default_value = "2")]
+    pub seconds: f64,
+    /// Seconds of load before each round
+    #[structopt(long, default_value = "0.5")]
+    pub warmup: f64,
+    /// Leaves it to the kernel where server and generator run
+    #[structopt(long)]
+    pub no_pin: bool,
+    /// Another server, NAME=COMMAND with {addr} for its address: compared with the floor, in place of the
+    /// scenarios; may be repeated
+    #[structopt(long = "server", number_of_values = 1)]
+    pub servers: Vec<String>,
+    /// Connections for --server; may be repeated
+    #[structopt(long = "conns", number_of_values = 1, default_value = "64")]
+    pub connections: Vec<usize>,
+    /// Also puts the table between the two lines `<!-- table -->` of this file
+    #[structopt(long, parse(from_os_str))]
+    pub write: Option<PathBuf>,
+    /// Says which scenarios there are
+    #[structopt(long)]
+    pub list: bool,
+}
+
+impl Options {
+    fn is_pinned(&self) -> bool {
+        !self.no_pin && std::thread::available_parallelism().is_ok_and(|cores| cores.get() >= 2)
+    }
+}
+
+/// Runs what was asked for and gives the text of the table, with what it was measured on.
+pub fn run(options: &Options, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
+    ensure!(options.rounds > 0, "--rounds: at least one");
+    let directory = tempfile::tempdir()?;
+    let about = machine::describe(options);
+    let comparison =
+        Comparison { options, directory: directory.path(), progress, template: template(directory.path())? };
+    let table = if options.servers.is_empty() { comparison.scenarios()? } else { comparison.servers()? };
+    let text = format!("{about}\n{table}");
+    if let Some(path) = &options.write {
+        write_between_marks(path, &text)?;
+    }
+    Ok(text)
+}
+
+/// The generator's own request, with the user logged in by the whole address as mail services do it.
+fn template(directory: &Path) -> anyhow::Result<PathBuf> {
+    let path = directory.join("request");
+    let plain = include_str!("request.txt");
+    std::fs::write(&path, plain)?;
+    Ok(path)
+}
+
+struct Comparison<'a> {
+    options: &'a Options,
+    directory: &'a Path,
+    progress: &'a dyn Fn(&str),
+    template: PathBuf,
+}
+
+impl Comparison<'_> {
+    fn scenarios(&self) -> anyhow::Result<String> {
+        let chosen = choose(&self.options.scenarios)?;
+        let mut lines = Vec::new();
+        for scenario in chosen {
+            (self.progress)(scenario.title);
+            let cores = if scenario.is_pinned() { self.cores() } else { (None, None) };
+            let servers = self
+                .start(scenario.base, &cores.0)
+                .and_then(|base| Ok((base, self.start(scenario.subject, &cores.0)?)));
+            let (base, subject) = match servers {
+                Ok(servers) => servers,
+                Err(error) => {
+                    (self.progress)(&format!("can't be measured: {error:#}"));
+                    lines.push(Line::Skipped(scenario, format!("{error:#}")));
+                    continue;
+                }
+            };
+            lines.push(if scenario.measure == Measure::IdleMemory {
+                let kib = |server: &Server| -> anyhow::Result<f64> {
+                    let report: IdleReport = self.generator(server, scenario.load, cores.1.as_deref())?;
+                    ensure!(report.errors.sum() == 0, "{report}");
+                    Ok(report.kib_per_connection)
+                };
+                // Memory once taken is kept: only the first round tells.
+                Line::Idle(scenario, vec![kib(&base)?], vec![kib(&subject)?])
+            } else {
+                Line::Load(scenario, self.rounds(&base, &subject, scenario.load, cores.1.as_deref())?)
+            });
+            subject.stop()?;
+            base.stop()?;
+        }
+        Ok(table::markdown(&lines))
+    }
+
+    /// Other servers against the floor.
+    fn servers(&self) -> anyhow::Result<String> {
+        let cores = self.cores();
+        let mut lines = Vec::new();
+        for server in &self.options.servers {
+            let (name, command) = server.split_once('=').context("--server NAME=COMMAND")?;
+            for connections in &self.options.connections {
+                let address = free_address()?;
+                let words = command.replace("{addr}", &address.to_string());
+                let mut words = words.split_whitespace();
+                let mut command = Command::new(words.next().context("--server NAME=COMMAND: no command")?);
+                command.args(words);
+                let base = self.start(Subject::Floor(1), &cores.0)?;
+                let subject = Server::start(
+                    name,
+                    command,
+                    address,
+                    self.directory.join("log"),
+                    cores.0.as_deref(),
+                    &self.probe()?,
+                )?;
+                let title: &'static str = Box::leak(format!("{name}, {connections} connections").into_boxed_str());
+                (self.progress)(title);
+                let load = ["--conns", &connections.to_string()];
+                let rounds = self.rounds(&base, &subject, &load, cores.1.as_deref())?;
+                let scenario =
+                    Scenario { name: "server", title, load: &[], measure: Measure::Rate, goal: None, ..SCENARIOS[0] };
+                lines.push(Line::Load(scenario, rounds));
+            }
+        }
+        Ok(table::markdown(&lines))
+    }
+
+    /// Cores of the server and of the generator.
+    fn cores(&self) -> (Option<Vec<usize>>, Option<Vec<usize>>) {
+        if self.options.is_pinned() { (Some(vec![1]), Some(vec![0])) } else { (None, None) }
+    }
+
+    fn probe(&self) -> anyhow::Result<Vec<u8>> {
+        let template = self.template.display().to_string();
+        load::sample(&load::Options::from_iter(["policyload", "--template", &template]))
+    }
+
+    fn start(&self, subject: Subject, cores: &Option<Vec<usize>>) -> anyhow::Result<Server> {
+        let (cores, probe) = (cores.as_deref(), self.probe()?);
+        match subject {
+            Subject::Floor(threads) => {
+                let address = free_address()?;
+                let mut command = Command::new(program("floor")?);
+                command.args(["--mode", "tokio", "--threads", &threads.to_string(), "--addr", &address.to_string()]);
+                Server::start("floor", command, address, self.directory.join("floor.log"), cores, &probe)
+            }
+            Subject::Daemon(daemon) => {
+                let home =
+                    self.directory.join(format!("{}-{}-{}", daemon.chain.join("-"), daemon.rules, daemon.workers));
+                daemon::start(daemon, &home, cores, &probe)
+            }
+        }
+    }
+
+    fn rounds(
+        &self,
+        base: &Server,
+        subject: &Server,
+        load: &[&str],
+        cores: Option<&[usize]>,
+    ) -> anyhow::Result<Rounds> {
+        let mut rounds = Rounds { base: Vec::new(), subject: Vec::new() };
+        let times = ["--secs", &self.options.seconds.to_string(), "--warmup", &self.options.warmup.to_string()];
+        let load = [&["--expect", "DUNNO"], &times[..], load].concat();
+        for round in 1..=self.options.rounds {
+            for (server, reports) in [(base, &mut rounds.base), (subject, &mut rounds.subject)] {
+                let report: Report = self.generator(server, &load, cores)?;
+                ensure!(
+                    report.errors.sum() == 0 && report.done > 0,
+                    "round {round} against {}:\n{report}",
+                    server.address
+                );
+                reports.push(report);
+            }
+        }
+        Ok(rounds)
+    }
+
+    /// One run of the load generator, a process of its own so that its CPU time is its own.
+    fn generator<R: DeserializeOwned>(
+        &self,
+        server: &Server,
+        load: &[&str],
+        cores: Option<&[usize]>,
+    ) -> anyhow::Result<R> {
+        let mut command = Command::new(program("policyload")?);
+        command.args(["--addr", &server.address.to_string(), "--pid", &server.pid().to_string(), "--json"]);
+        command.arg("--template").arg(&self.template).args(load);
+        let output = on_cores(cores, || command.output())?;
+        serde_json::from_slice(&output.stdout).with_context(|| {
+            format!(
+                "policyload said {}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            )
+        })
+    }
+}
+
+fn choose(names: &[String]) -> anyhow::Result<Vec<Scenario>> {
+    if names.iter().any(|name| name == "all") {
+        return Ok(SCENARIOS.to_vec());
+    }
+    if names.is_empty() {
+        return Ok(SCENARIOS.iter().filter(|scenario| scenario.is_default).copied().collect());
+    }
+    let find = |name: &String| {
+        let found = SCENARIOS.iter().find(|scenario| scenario.name == name).copied();
+        found.with_context(|| format!("no scenario {name:?}: see --list"))
+    };
+    names.iter().map(find).collect()
+}
+
+/// Replaces what stands between the two marks in the file.
+fn write_between_marks(path: &Path, text: &str) -> anyhow::Result<()> {
+    const MARK: &str = "<!-- table -->\n";
+    let old = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let parts: Vec<_> = old.split(MARK).collect();
+    let [before, _, after] = parts[..] else { bail!("{}: expected two lines {}", path.display(), MARK.trim()) };
+    std::fs::write(path, format!("{before}{MARK}{text}{MARK}{after}")).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stands_between_the_marks_is_replaced() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("page.md");
+        std::fs::write(&path, "before\n<!-- table -->\nold\n<!-- table -->\nafter\n").expect("written");
+        for text in ["new\n", "newer\n"] {
+            write_between_marks(&path, text).expect("two marks");
+            let page = std::fs::read_to_string(&path).expect("a page");
+            assert_eq!(page, format!("before\n<!-- table -->\n{text}<!-- table -->\nafter\n"));
+        }
+        std::fs::write(&path, "<!-- table -->\n").expect("written");
+        assert!(write_between_marks(&path, "new\n").is_err());
+    }
+
+    #[test]
+    fn scenarios_are_chosen_by_name() {
+        let names = |names: &[&str]| choose(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(names(&["full", "test"]).expect("known").len(), 2);
+        assert_eq!(names(&["all"]).expect("known").len(), SCENARIOS.len());
+        assert!(names(&["fool"]).expect_err("unknown").to_string().contains("fool"));
+    }
+}

@@ -1,0 +1,140 @@
+//! Medians, ratios and the table.
+
+use std::fmt::Write as _;
+
+use super::scenario::{Measure, Scenario};
+use crate::load::Report;
+
+/// What the rounds of a scenario came to, base and subject in turn.
+#[derive(Debug, Clone)]
+pub struct Rounds {
+    /// Reports of what the ratio is over.
+    pub base: Vec<Report>,
+    /// Reports of what is measured.
+    pub subject: Vec<Report>,
+}
+
+/// A line of the table.
+#[derive(Debug, Clone)]
+pub enum Line {
+    /// Measured under load.
+    Load(Scenario, Rounds),
+    /// Measured idle: KiB a connection, of each.
+    Idle(Scenario, Vec<f64>, Vec<f64>),
+    /// Could not be measured, and why.
+    Skipped(Scenario, String),
+}
+
+/// The middle one; of an even number the mean of the two in the middle. 0 of none.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => 0.0,
+        odd if odd % 2 == 1 => values[odd / 2],
+        even => f64::midpoint(values[even / 2 - 1], values[even / 2]),
+    }
+}
+
+/// What is measured, of one report.
+pub fn value(measure: Measure, report: &Report) -> f64 {
+    match measure {
+        Measure::Rate | Measure::IdleMemory => report.rate,
+        Measure::P50 => report.p50_us,
+        Measure::P99 => report.p99_us,
+    }
+}
+
+impl Rounds {
+    /// The ratio of each round.
+    pub fn ratios(&self, measure: Measure) -> Vec<f64> {
+        let pairs = self.subject.iter().zip(&self.base);
+        pairs.map(|(subject, base)| value(measure, subject) / value(measure, base)).collect()
+    }
+}
+
+/// The table in Markdown.
+pub fn markdown(lines: &[Line]) -> String {
+    let mut table = String::from(
+        "| scenario | over | measured | ratio | rounds | must | aim | p50 us | p99 us | CPU us a request | generator |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|\n",
+    );
+    let mut skipped = String::new();
+    for line in lines {
+        // Writing to a string can't fail.
+        let _ = match line {
+            Line::Load(scenario, rounds) => load_line(&mut table, scenario, rounds),
+            Line::Idle(scenario, base, subject) => {
+                let (base, subject) = (median(base.iter().copied()), median(subject.iter().copied()));
+                let (must, aim) = goals(scenario);
+                writeln!(
+                    table,
+                    "| {} | {base:.2} KiB | {subject:.2} KiB | | | {must} | {aim} | | | | |",
+                    scenario.title
+                )
+            }
+            Line::Skipped(scenario, why) => {
+                let why = why.lines().find(|line| !line.trim().is_empty()).unwrap_or("unknown").trim();
+                writeln!(skipped, "- Not measured: {} (`{}`): {why}", scenario.title, scenario.name)
+            }
+        };
+    }
+    if skipped.is_empty() { table } else { format!("{table}\n{skipped}") }
+}
+
+fn load_line(table: &mut String, scenario: &Scenario, rounds: &Rounds) -> std::fmt::Result {
+    let measure = scenario.measure;
+    let of = |reports: &[Report], value: fn(&Report) -> f64| median(reports.iter().map(value));
+    let show = |reports: &[Report]| {
+        let value = median(reports.iter().map(|report| value(measure, report)));
+        if measure == Measure::Rate { format!("{value:.0}/s") } else { format!("{value:.0} us") }
+    };
+    let ratios = rounds.ratios(measure);
+    let (low, high) = ratios.iter().fold((f64::MAX, 0.0_f64), |(low, high), ratio| (low.min(*ratio), high.max(*ratio)));
+    let (must, aim) = goals(scenario);
+    let both = |value: fn(&Report) -> f64, digits| {
+        format!("{:.digits$} / {:.digits$}", of(&rounds.subject, value), of(&rounds.base, value))
+    };
+    writeln!(
+        table,
+        "| {} | {} | {} | **{:.2}** | {low:.2} to {high:.2} | {must} | {aim} | {} | {} | {} | {} |",
+        scenario.title,
+        show(&rounds.base),
+        show(&rounds.subject),
+        median(ratios.iter().copied()),
+        both(|report| report.p50_us, 0),
+        both(|report| report.p99_us, 0),
+        both(|report| report.server_cpu_us, 1),
+        both(|report| report.generator_cpu_percent, 0),
+    )
+}
+
+fn goals(scenario: &Scenario) -> (String, String) {
+    scenario.goal.map_or_else(Default::default, |(must, aim)| (must.to_string(), aim.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::scenario::SCENARIOS;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median([3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median([4.0, 1.0, 3.0, 2.0]), 2.5);
+        assert_eq!(median([]), 0.0);
+    }
+
+    #[test]
+    fn a_line_shows_the_median_of_the_ratios_and_their_spread() {
+        let report = |rate| Report { rate, ..Report::default() };
+        let rounds =
+            Rounds { base: [100.0, 200.0, 100.0].map(report).into(), subject: [50.0, 160.0, 70.0].map(report).into() };
+        let table = markdown(&[
+            Line::Load(SCENARIOS[0], rounds),
+            Line::Skipped(SCENARIOS[1], "\n  module.x: unknown\nmore".to_owned()),
+        ]);
+        assert!(table.contains("| 100/s | 70/s | **0.70** | 0.50 to 0.80 | 0.7 | 0.85 |"), "{table}");
+        assert!(table.contains("(`test-latency`): module.x: unknown\n"), "{table}");
+    }
+}
