@@ -5,6 +5,8 @@
 //! in files and folders of its own that are no modules.
 
 mod columns;
+#[cfg(test)]
+mod house;
 mod questions;
 mod rarely;
 pub mod rules;
@@ -34,6 +36,7 @@ registry! {
     panic,
     slm,
     test,
+    ticket,
     transport,
 }
 

@@ -8,6 +8,8 @@ mod exceptions;
 mod period;
 mod quota;
 pub(crate) mod settings;
+#[cfg(test)]
+mod tests;
 
 
 use std::sync::Arc;

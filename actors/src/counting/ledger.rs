@@ -12,12 +12,13 @@ use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use std::hash::BuildHasher as _;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::book::{Book, Draft, Limits, Ruling};
 use super::counter::{Counter, WINDOWS};
 use super::event::{Event, Events};
 use super::instance::Due;
+use super::queue::Queue;
 use super::rows::{LONGEST_NAME, stored_name};
 use crate::clock::Clock;
 use crate::module::Unavailable;
@@ -126,8 +127,7 @@ pub(super) struct Shared {
     hash: RandomState,
     pub(super) clock: Clock,
     pub(super) settings: ArcSwap<Settings>,
-    queue: Mutex<Vec<Waiting>>,
-    pub(super) wake: Notify,
+    pub(super) queue: Queue<Waiting>,
     pub(super) facts: Mutex<Facts>,
 }
 
@@ -170,12 +170,6 @@ impl Shared {
         }
     }
 
-    /// At most `most` of the requests that wait, the oldest first.
-    pub(super) fn take_waiting(&self, most: usize) -> Vec<Waiting> {
-        let mut queue = self.queue.lock();
-        if queue.len() <= most { std::mem::take(&mut *queue) } else { queue.drain(..most).collect() }
-    }
-
     pub(super) fn dirty(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().dirty()).sum()
     }
@@ -212,8 +206,7 @@ impl Ledger {
             hash: RandomState::default(),
             clock,
             settings: ArcSwap::from_pointee(settings),
-            queue: Mutex::default(),
-            wake: Notify::new(),
+            queue: Queue::default(),
             facts: Mutex::default(),
         });
         let (orders, received) = mpsc::unbounded_channel();
@@ -228,7 +221,7 @@ impl Ledger {
     /// Works from now on by `settings`.
     pub fn set(&self, settings: Settings) {
         self.shared.settings.store(Arc::new(settings));
-        self.shared.wake.notify_one();
+        self.shared.queue.wake();
     }
 
     /// Decides `draft` and charges it.
@@ -240,8 +233,7 @@ impl Ledger {
             }
             Durability::Strict => {
                 let (answer, answered) = oneshot::channel();
-                self.shared.queue.lock().push(Waiting::new(draft, answer));
-                self.shared.wake.notify_one();
+                self.shared.queue.add(Waiting::new(draft, answer));
                 Charging::Later(answered)
             }
         })

@@ -11,6 +11,7 @@
 //! - [`ledger`]: the counters of one name, decided by any worker
 //! - `writer`, `strict`: what takes them to the database, behind the answers or before them
 //! - `rows`, `sql`, `fault`: what is written, how, and what its errors mean
+//! - [`queue`], [`receipt`]: for a module that keeps its counters in a table of its own
 
 pub mod book;
 pub mod counter;
@@ -18,6 +19,8 @@ pub mod event;
 mod fault;
 pub mod instance;
 pub mod ledger;
+pub mod queue;
+pub mod receipt;
 mod rows;
 mod sql;
 pub mod store;
@@ -27,4 +30,6 @@ mod writer;
 pub use book::{Draft, Limits, Over, Ruling};
 pub use fault::{Fault, fault};
 pub use ledger::{Charging, Durability, Ledger, Settings};
+pub use queue::Queue;
+pub use receipt::Receipts;
 pub use store::Counters;

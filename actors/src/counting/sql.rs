@@ -119,8 +119,9 @@ impl Sql {
         format!("{head}{}", set.join(", "))
     }
 
-    /// The number of this writer's last batch that was written.
-    pub fn last_written(&self) -> Statement {
+    /// The number of this writer's last batch that was written. `lock`: waits on a server for one that is
+    /// on its way.
+    pub fn last_written(&self, lock: bool) -> Statement {
         let mut sql = format!("SELECT run_from FROM {TABLE} WHERE store = ");
         let mut parameters = Parameters::new(self.backend, 3);
         parameters.push_bare(&mut sql, Vec::<u8>::new());
@@ -128,6 +129,9 @@ impl Sql {
         parameters.push_bare(&mut sql, i16::from(WRITER));
         sql.push_str(" AND name = ");
         parameters.push_bare(&mut sql, stored_name(&self.writer));
+        if lock && self.backend != DatabaseBackend::Sqlite {
+            sql.push_str(" FOR UPDATE");
+        }
         Statement::from_sql_and_values(self.backend, sql, parameters.values)
     }
 

@@ -12,6 +12,7 @@ use sea_orm::{ConnectionTrait as _, DbErr};
 use slog::Logger;
 
 use super::ledger::{Ledger, Settings, seconds};
+use super::receipt::writer_name;
 use super::sql::{Sql, stored};
 use super::writer::{CLOSED_SECONDS, Writer, signed};
 use crate::clock::Clock;
@@ -103,6 +104,11 @@ impl Counters {
         Ok(ledger)
     }
 
+    /// The counters called `name`, if they are in use. `None` also while they are being read back.
+    pub fn find(&self, name: &str) -> Option<Arc<Ledger>> {
+        self.0.ledgers.try_lock().ok()?.get(name).cloned()
+    }
+
     /// Removes counters whose windows closed more than a day ago from the database, some at a time, as the
     /// writers do by themselves. Returns how many.
     ///
@@ -122,6 +128,8 @@ impl Counters {
             // The writer has logged what was lost.
             let _ = ledger.close().await;
         }
+        // Whatever works for what is kept ends with it.
+        self.0.kept.lock().clear();
     }
 }
 
@@ -139,13 +147,6 @@ async fn read_back(writer: &Writer, now: i64) -> Result<(), DbErr> {
             None => return Ok(()),
         }
     }
-}
-
-/// Unlike any other writer's name, also one of another machine.
-fn writer_name() -> String {
-    use std::hash::BuildHasher as _;
-    let random = std::hash::RandomState::new();
-    format!("{:016x}{:016x}", random.hash_one(0u8), random.hash_one(std::time::SystemTime::now()))
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ impl Writer {
                         return;
                     }
                 },
-                () = shared.wake.notified() => {
+                () = shared.queue.woken() => {
                     self.answer_waiting().await;
                     // settings may have changed
                     next = next.min(Instant::now() + self.pause());
@@ -306,7 +306,7 @@ impl Writer {
 
     /// A CHECK refused `batch`: because it is written already, or because of a limit.
     async fn was_written(&self, batch: &Batch) -> Written {
-        let result = timeout(PATIENCE, self.database.writer().query_one_raw(self.sql.last_written())).await;
+        let result = timeout(PATIENCE, self.database.writer().query_one_raw(self.sql.last_written(false))).await;
         match result.map(|result| result.and_then(|row| row.map(|row| row.try_get_by_index::<i64>(0)).transpose())) {
             Ok(Ok(Some(last))) if last >= batch.sequence => Written::Yes,
             Ok(Ok(_)) => Written::Refused,
@@ -326,7 +326,7 @@ impl Writer {
     /// Decides all that wait.
     async fn answer_waiting(&mut self) {
         loop {
-            let waiting = self.shared.take_waiting(MAX_REQUESTS);
+            let waiting = self.shared.queue.take(MAX_REQUESTS);
             if waiting.is_empty() {
                 return;
             }
