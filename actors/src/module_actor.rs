@@ -1,18 +1,24 @@
 //! The actor in front of a module: one replica on every worker.
 //!
-//! It gives the module what the contract promises: a bounded number of requests in hand (the permit in
-//! each message), a deadline, containment of panics. What a module knows at once is answered in the
-//! handler; what has to wait runs in a task of its own, so that the actor goes on with its mailbox.
+//! It gives the module what the contract promises: a bounded number of requests in hand (a permit for each),
+//! a deadline, containment of panics, restart and a state.
 //!
-//! When the module panics, the request is answered `Crashed` first; then the panic goes on into the
-//! supervisor, which restarts this actor and counts. The module itself is shared by all replicas and
-//! lives on.
+//! The sessions of its thread reach it by a [`Route`]. While the actor is up, the module is asked on the
+//! spot, in the session's own turn: most answers are known at once, and a message there and back would cost
+//! more than the answer. Only what has to wait becomes a message: the actor runs it in a task of its own.
+//! While the actor is restarting, requests wait in its mailbox; while it is down, they are answered for.
+//!
+//! When the module panics, the request is answered `Crashed`; then the panic goes on into the supervisor,
+//! which restarts this actor and counts. The module itself is shared by all replicas and lives on.
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, Supervised};
 use futures_util::FutureExt;
+use slog::Logger;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -20,7 +26,7 @@ use crate::gate::{Gate, Permit};
 use crate::mail::post;
 use crate::module::{BoxFuture, Decide, Decision, Module, Outcome, Query, Unavailable};
 use crate::stats::FailureKind;
-use crate::supervise::{Health, Restart, panic_text};
+use crate::supervise::{Health, Restart, State, panic_text, supervise};
 
 /// Why a module has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,10 +47,14 @@ impl From<Unavailable> for Failure {
     }
 }
 
+fn down() -> Failure {
+    Failure::new(FailureKind::Crashed, "the module is down after too many crashes")
+}
+
 /// What comes back from a module.
 pub(crate) type Reply = Result<Option<Decision>, Failure>;
 
-/// One request for a module.
+/// A request that could not be asked on the spot.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Ask {
@@ -54,10 +64,23 @@ struct Ask {
     permit: Permit,
 }
 
-/// A task of the module panicked.
+/// The part of a decision that has to wait.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct TaskPanicked(String);
+struct Finish {
+    future: BoxFuture<Outcome>,
+    deadline: Instant,
+    reply: oneshot::Sender<Reply>,
+    permit: Permit,
+}
+
+/// The module as the actor and the sessions of its thread see it; replaced by order.
+type Shared = Rc<RefCell<Arc<dyn Module>>>;
+
+/// The module panicked outside the actor's own turn: in a session's, or in a task.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Panicked(String);
 
 /// From now on this is the module.
 #[derive(Message)]
@@ -65,14 +88,8 @@ struct TaskPanicked(String);
 pub(crate) struct Replace(pub(crate) Arc<dyn Module>);
 
 pub(crate) struct ModuleActor {
-    module: Arc<dyn Module>,
+    module: Shared,
     health: Arc<Health>,
-}
-
-impl ModuleActor {
-    pub(crate) fn new(module: Arc<dyn Module>, health: Arc<Health>) -> Self {
-        Self { module, health }
-    }
 }
 
 impl Actor for ModuleActor {
@@ -87,7 +104,7 @@ impl Handler<Ask> for ModuleActor {
     fn handle(&mut self, ask: Ask, context: &mut Self::Context) {
         let Ask { query, deadline, reply, permit } = ask;
         if self.health.is_down() {
-            let _ = reply.send(Err(Failure::new(FailureKind::Crashed, "the module is down after too many crashes")));
+            let _ = reply.send(Err(down()));
             return;
         }
         // It may have waited in the mailbox while the actor was restarting.
@@ -95,37 +112,44 @@ impl Handler<Ask> for ModuleActor {
             let _ = reply.send(Err(Failure::new(FailureKind::TimedOut, "its deadline passed in the mailbox")));
             return;
         }
-        let module = self.module.clone();
         // A session that is gone does not read the reply: nothing to do about it, and nothing lost.
-        match catch_unwind(AssertUnwindSafe(|| module.decide(query))) {
+        match call(&self.module, query) {
             Ok(Decide::Now(outcome)) => {
                 let _ = reply.send(outcome.map_err(Failure::from));
             }
             Ok(Decide::Later(future)) => {
-                actix_rt::spawn(later(future, deadline, reply, permit, context.address()));
+                actix_rt::spawn(later(Finish { future, deadline, reply, permit }, context.address()));
             }
-            Err(panic) => {
-                let _ = reply.send(Err(Failure::new(FailureKind::Crashed, panic_text(&*panic))));
+            Err(what) => {
                 drop(permit);
-                resume_unwind(panic);
+                let _ = reply.send(Err(Failure::new(FailureKind::Crashed, what.clone())));
+                resume_unwind(Box::new(what));
             }
         }
     }
 }
 
+/// Asks the module, a panic contained.
+fn call(module: &Shared, query: Arc<Query>) -> Result<Decide, String> {
+    let module = module.borrow().clone();
+    catch_unwind(AssertUnwindSafe(|| module.decide(query))).map_err(|panic| panic_text(&*panic))
+}
+
+impl Handler<Finish> for ModuleActor {
+    type Result = ();
+
+    fn handle(&mut self, finish: Finish, context: &mut Self::Context) {
+        actix_rt::spawn(later(finish, context.address()));
+    }
+}
+
 /// The part of a decision that waits. The permit lives as long as it does.
-async fn later(
-    future: BoxFuture<Outcome>,
-    deadline: Instant,
-    reply: oneshot::Sender<Reply>,
-    permit: Permit,
-    actor: Addr<ModuleActor>,
-) {
+async fn later(Finish { future, deadline, reply, permit }: Finish, actor: Addr<ModuleActor>) {
     let answer = match timeout_at(deadline, AssertUnwindSafe(future).catch_unwind()).await {
         Ok(Ok(outcome)) => outcome.map_err(Failure::from),
         Ok(Err(panic)) => {
             let what = panic_text(&*panic);
-            post(&actor, TaskPanicked(what.clone()));
+            post(&actor, Panicked(what.clone()));
             Err(Failure::new(FailureKind::Crashed, what))
         }
         Err(_) => Err(Failure::new(FailureKind::TimedOut, "its deadline passed")),
@@ -134,10 +158,10 @@ async fn later(
     let _ = reply.send(answer);
 }
 
-impl Handler<TaskPanicked> for ModuleActor {
+impl Handler<Panicked> for ModuleActor {
     type Result = ();
 
-    fn handle(&mut self, TaskPanicked(what): TaskPanicked, _: &mut Self::Context) {
+    fn handle(&mut self, Panicked(what): Panicked, _: &mut Self::Context) {
         // On to the supervisor, which counts it; the panic hook has shown it already.
         resume_unwind(Box::new(what));
     }
@@ -147,7 +171,7 @@ impl Handler<Replace> for ModuleActor {
     type Result = ();
 
     fn handle(&mut self, Replace(module): Replace, context: &mut Self::Context) {
-        self.module = module;
+        self.module.replace(module);
         context.stop();
     }
 }
@@ -160,21 +184,50 @@ impl Handler<Restart> for ModuleActor {
     }
 }
 
-/// The way to one worker's replica of a module.
+/// The way to one worker's replica of a module, for the sessions of its thread.
 #[derive(Clone)]
 pub(crate) struct Route {
     pub(crate) address: Addr<ModuleActor>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) health: Arc<Health>,
+    module: Shared,
 }
 
 impl Route {
+    /// Starts the replica on the current thread's worker.
+    pub(crate) fn start(name: &str, module: Arc<dyn Module>, max_in_flight: usize, log: &Logger) -> Self {
+        let module = Rc::new(RefCell::new(module));
+        let shared = module.clone();
+        let name = format!("module {name}");
+        let (address, health) = supervise(&name, log, |health| ModuleActor { module: shared, health });
+        Self { address, gate: Gate::new(max_in_flight), health, module }
+    }
+
     /// Asks the module; every way it can go wrong is a [`Failure`].
     pub(crate) async fn ask(&self, query: Arc<Query>, deadline: Instant) -> Reply {
         let Some(permit) = self.gate.enter() else {
             return Err(Failure::new(FailureKind::Overloaded, "max_in_flight reached"));
         };
-        let (reply, answer) = oneshot::channel();
-        post(&self.address, Ask { query, deadline, reply, permit });
+        let answer = match self.health.state() {
+            State::Up => match call(&self.module, query) {
+                Ok(Decide::Now(outcome)) => return outcome.map_err(Failure::from),
+                Ok(Decide::Later(future)) => {
+                    let (reply, answer) = oneshot::channel();
+                    post(&self.address, Finish { future, deadline, reply, permit });
+                    answer
+                }
+                Err(what) => {
+                    post(&self.address, Panicked(what.clone()));
+                    return Err(Failure::new(FailureKind::Crashed, what));
+                }
+            },
+            State::Restarting => {
+                let (reply, answer) = oneshot::channel();
+                post(&self.address, Ask { query, deadline, reply, permit });
+                answer
+            }
+            State::Down => return Err(down()),
+        };
         answer.await.unwrap_or_else(|_| Err(Failure::new(FailureKind::Crashed, "the actor ended before it answered")))
     }
 }

@@ -24,7 +24,7 @@ use crate::seat::Seat;
 use crate::session::{Close, Doing, Drain, Record, Session};
 use crate::socket::{Accepted, Socket};
 use crate::stats::{Batch, Ledger, Owner, Slot, Stats, Tally};
-use crate::supervise::{Health, Restart, supervise};
+use crate::supervise::{Health, Restart};
 
 /// How often sessions are looked at for their time limits, and statistics sent.
 const TICK: Duration = Duration::from_millis(100);
@@ -224,13 +224,16 @@ impl Handler<Install> for Worker {
         let mut replicas = Vec::with_capacity(modules.len());
         let mut routes = HashMap::with_capacity(modules.len());
         for Loaded { settings, module } in modules {
-            let gate = Gate::new(settings.max_in_flight);
-            let (address, health) =
-                supervise(&format!("module {}", settings.name), &self.log, |health| ModuleActor::new(module, health));
             let name = settings.name.clone();
-            replicas.push(Replica { module: name.clone(), gate: gate.clone(), health, address: address.clone() });
+            let route = Route::start(&name, module, settings.max_in_flight, &self.log);
+            replicas.push(Replica {
+                module: name.clone(),
+                gate: route.gate.clone(),
+                health: route.health.clone(),
+                address: route.address.clone(),
+            });
             let slot = self.ledger.borrow_mut().slot(&Owner::Module(name.clone()));
-            routes.insert(name, (settings, Route { address, gate }, slot, Rc::new(LogLimit::default())));
+            routes.insert(name, (settings, route, slot, Rc::new(LogLimit::default())));
         }
         let gone = |id: &PortId| !ports.iter().any(|(stays, _)| stays == id);
         let in_use = |id: &PortId| self.sessions.borrow().values().any(|known| known.port == *id);
