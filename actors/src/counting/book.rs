@@ -257,7 +257,7 @@ impl Book {
     }
 
     /// How many counters there are.
-    pub fn len(&self) -> usize {
+    pub fn counters(&self) -> usize {
         self.kinds.iter().map(HashMap::len).sum()
     }
 

@@ -297,7 +297,7 @@ impl Ledger {
         let mut since = None;
         for shard in &self.shared.shards {
             let book = shard.lock();
-            status.counters += book.len();
+            status.counters += book.counters();
             status.messages += book.messages();
             status.pending += book.dirty();
             since = [since, book.dirty_since()].into_iter().flatten().min();

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use actors::clock::Clock;
 use actors::counting::counter::{UNLIMITED, WINDOWS};
@@ -40,7 +40,7 @@ impl Daemon {
         let database = Database::open(actors::database::Settings::new(url.parse().unwrap()), log.clone()).unwrap();
         database.connect_with_backoff().await.unwrap();
         database.run(|pool| async move { Ok(migrations::migrate(&pool).await) }).await.unwrap().unwrap();
-        let clock = Clock::manual(SystemTime::from(UNIX_EPOCH + Duration::from_secs(NOW)));
+        let clock = Clock::manual(UNIX_EPOCH + Duration::from_secs(NOW));
         let counters = Counters::open(database.clone(), clock.clone(), log);
         let ledger = counters.ledger(name, settings).await.unwrap();
         Self { database, counters, ledger, clock }

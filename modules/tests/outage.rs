@@ -1,0 +1,324 @@
+//! The database goes away and comes back, answers are lost, the process is killed: nothing that was
+//! answered is lost, and nothing is counted twice.
+
+#![allow(clippy::unwrap_used)] // a test may be blunt, its helpers too
+
+mod daemon;
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use actors::counting::{Durability, Ruling, Settings};
+use testkit::{Engine, Server, TestDatabase};
+
+use self::daemon::{Asked, Daemon, STRICT};
+
+/// Tasks that ask until they are told to stop.
+struct Load {
+    stop: Arc<AtomicBool>,
+    passed: Arc<AtomicI64>,
+    unasked: Arc<AtomicI64>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(daemon: &Daemon, count: usize) -> Self {
+        let (stop, passed, unasked) = <(Arc<AtomicBool>, Arc<AtomicI64>, Arc<AtomicI64>)>::default();
+        let tasks = (0..count)
+            .map(|_| {
+                let ledger = daemon.ledger.clone();
+                let (stop, passed, unasked) = (stop.clone(), passed.clone(), unasked.clone());
+                tokio::spawn(async move {
+                    while !stop.load(Ordering::Relaxed) {
+                        match Asked::default().of(&ledger).await {
+                            Ok(Ruling::Pass) => passed.fetch_add(1, Ordering::Relaxed),
+                            Ok(Ruling::Over(over)) => panic!("refused although there is no limit: {over:?}"),
+                            Err(_) => unasked.fetch_add(1, Ordering::Relaxed),
+                        };
+                        // a client that sends mail, not one that burns the processor while nothing waits
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                })
+            })
+            .collect();
+        Self { stop, passed, unasked, tasks }
+    }
+
+    /// Waits until `more` have passed.
+    async fn passes(&self, more: i64) {
+        let target = self.passed.load(Ordering::Relaxed) + more;
+        let give_up = tokio::time::Instant::now() + Duration::from_secs(60);
+        while self.passed.load(Ordering::Relaxed) < target {
+            assert!(tokio::time::Instant::now() < give_up, "no more requests pass");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// How many passed, and how many could not be asked.
+    async fn end(self) -> (i64, i64) {
+        self.stop.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+        (self.passed.load(Ordering::Relaxed), self.unasked.load(Ordering::Relaxed))
+    }
+}
+
+async fn stopped_and_started_under_load(engine: Engine, settings: Settings) {
+    let server = Arc::new(Server::start_new(engine));
+    let sql = TestDatabase::on_server(&server);
+    let daemon = Daemon::start(&sql, settings).await;
+    let load = Load::start(&daemon, 16);
+    load.passes(200).await;
+    for round in 0..3 {
+        let at = server.clone();
+        // ended in good order, then as by loss of power
+        tokio::task::spawn_blocking(move || if round < 2 { at.stop() } else { at.kill() }).await.unwrap();
+        if settings.durability == Durability::Relaxed {
+            load.passes(100).await;
+        }
+        let at = server.clone();
+        tokio::task::spawn_blocking(move || at.start()).await.unwrap();
+        load.passes(200).await;
+    }
+    let (passed, unasked) = load.end().await;
+    daemon.ledger.flush().await.unwrap();
+    let charged = match (settings.durability, settings.count_when_away) {
+        (Durability::Relaxed, _) => {
+            assert_eq!(unasked, 0, "{engine:?}: relaxed always answers");
+            passed
+        }
+        // its mail flowed, so it is counted
+        (Durability::Strict, true) => passed + unasked,
+        (Durability::Strict, false) => passed,
+    };
+    daemon.stop().await;
+    assert_eq!(daemon::stored(&sql, "ann@example.com"), charged, "{engine:?} {settings:?}: {passed} + {unasked}");
+    assert_eq!(daemon::stored(&sql, "example.com"), charged);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn relaxed_goes_on_in_memory_while_the_database_is_away_and_nothing_is_lost() {
+    let settings = Settings { flush_interval: Duration::from_millis(50), ..Settings::default() };
+    for engine in [Engine::MariaDb, Engine::Postgres] {
+        stopped_and_started_under_load(engine, settings).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strict_says_could_not_ask_while_the_database_is_away_and_counts_what_flowed() {
+    for engine in [Engine::MariaDb, Engine::Postgres] {
+        stopped_and_started_under_load(engine, STRICT).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strict_does_not_count_what_was_deferred_while_the_database_was_away() {
+    for engine in [Engine::MariaDb, Engine::Postgres] {
+        stopped_and_started_under_load(engine, Settings { count_when_away: false, ..STRICT }).await;
+    }
+}
+
+/// A relay before a server that can swallow what the server answers, and then hang up.
+struct Relay {
+    url: String,
+    swallow: Arc<AtomicBool>,
+}
+
+impl Relay {
+    async fn before(sql: &TestDatabase) -> Self {
+        let url = sql.url_tcp();
+        let start = url.rfind('@').map_or_else(|| url.find("://").unwrap() + 3, |at| at + 1);
+        let end = start + url[start..].find('/').unwrap();
+        let server = url[start..end].to_owned();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let swallow = Arc::new(AtomicBool::new(false));
+        let flag = swallow.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let Ok(server) = tokio::net::TcpStream::connect(&server).await else { continue };
+                tokio::spawn(relay(client, server, flag.clone()));
+            }
+        });
+        Self { url: format!("{}{address}{}", &url[..start], &url[end..]), swallow }
+    }
+}
+
+async fn relay(client: tokio::net::TcpStream, server: tokio::net::TcpStream, swallow: Arc<AtomicBool>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let up = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+    let mut buffer = vec![0; 65_536];
+    while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
+        // The server has done it; the client never hears of it.
+        if swallow.swap(false, Ordering::SeqCst) || to_client.write_all(&buffer[..count]).await.is_err() {
+            break;
+        }
+    }
+    up.abort();
+}
+
+async fn answers_lost_under_load(engine: Engine, settings: Settings) {
+    let sql = TestDatabase::new(engine);
+    let relay = Relay::before(&sql).await;
+    let daemon = Daemon::at(&relay.url, "mquota", settings).await;
+    let load = Load::start(&daemon, 16);
+    load.passes(50).await;
+    for _ in 0..20 {
+        relay.swallow.store(true, Ordering::SeqCst);
+        let give_up = tokio::time::Instant::now() + Duration::from_secs(30);
+        while relay.swallow.load(Ordering::SeqCst) {
+            assert!(tokio::time::Instant::now() < give_up, "the server says nothing");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        load.passes(20).await;
+    }
+    let (passed, unasked) = load.end().await;
+    daemon.ledger.flush().await.unwrap();
+    daemon.stop().await;
+    assert_eq!(daemon::stored(&sql, "ann@example.com"), passed + unasked, "{engine:?} {settings:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_was_lost_is_counted_once() {
+    let relaxed = Settings { flush_interval: Duration::from_millis(10), ..Settings::default() };
+    for engine in [Engine::MariaDb, Engine::Postgres] {
+        for settings in [STRICT, relaxed] {
+            answers_lost_under_load(engine, settings).await;
+        }
+    }
+}
+
+const CHILD: &str = "VALVULA_TEST_COUNT_AT";
+
+/// Not a test by itself: the process that is killed. It says each answer it was given.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn child_that_is_killed() {
+    let Ok(url) = std::env::var(CHILD) else { return };
+    let (durability, url) = url.split_once(' ').unwrap();
+    let settings = match durability {
+        "strict" => STRICT,
+        _ => Settings { flush_interval: Duration::from_millis(200), ..Settings::default() },
+    };
+    let daemon = Daemon::at(url, "mquota", settings).await;
+    let mut tasks = Vec::new();
+    for _ in 0..32 {
+        let ledger = daemon.ledger.clone();
+        tasks.push(tokio::spawn(async move {
+            loop {
+                assert_eq!(Asked::default().of(&ledger).await, Ok(Ruling::Pass));
+                // one write, so that no line is lost between here and the pipe
+                say(b"passed\n");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }));
+    }
+    tasks.swap_remove(0).await.unwrap();
+}
+
+fn say(line: &[u8]) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    out.write_all(line).unwrap();
+    out.flush().unwrap();
+}
+
+/// A process that counts, and the answers it was given.
+struct Counting {
+    child: std::process::Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    passed: i64,
+}
+
+impl Counting {
+    fn start(sql: &TestDatabase, durability: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_that_is_killed", "--nocapture", "--test-threads=1"])
+            .env(CHILD, format!("{durability} {}", sql.url()))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines, passed: 0 }
+    }
+
+    /// Reads a line of it; whether there was one.
+    fn read(&mut self) -> bool {
+        let Some(line) = self.lines.next() else { return false };
+        self.passed += i64::from(line.unwrap().ends_with("passed"));
+        true
+    }
+
+    fn wait_for(&mut self, answers: i64) {
+        while self.passed < answers {
+            assert!(self.read(), "the child ended by itself");
+        }
+    }
+
+    /// Kills it; how often it was answered in all.
+    fn kill(mut self) -> i64 {
+        self.child.kill().unwrap();
+        while self.read() {}
+        self.child.wait().unwrap();
+        self.passed
+    }
+}
+
+#[test]
+fn killed_strict_loses_no_answered_request_and_counts_none_twice() {
+    for engine in Engine::ALL {
+        let sql = TestDatabase::new(engine);
+        let mut answered = 0;
+        let mut before = 0;
+        for round in 0..7 {
+            let mut child = Counting::start(&sql, "strict");
+            child.wait_for(50 + 30 * round);
+            answered = before + child.kill();
+            let stored = settled(&sql);
+            assert!(stored >= answered, "{engine:?}: {stored} stored, {answered} answered");
+            assert!(stored <= answered + 32, "{engine:?}: {stored} stored, {answered} answered, 32 at once");
+            before = stored;
+        }
+        assert!(answered > 0);
+    }
+}
+
+#[test]
+fn killed_relaxed_loses_at_most_an_interval_and_counts_none_twice() {
+    for engine in Engine::ALL {
+        let sql = TestDatabase::new(engine);
+        let mut before = 0;
+        for _ in 0..3 {
+            let mut child = Counting::start(&sql, "relaxed");
+            child.wait_for(100);
+            let early = child.passed;
+            // its interval is a fifth of this
+            let until = Instant::now() + Duration::from_secs(1);
+            while Instant::now() < until {
+                assert!(child.read(), "the child ended by itself");
+            }
+            let answered = child.kill();
+            let stored = settled(&sql) - before;
+            assert!(stored >= early, "{engine:?}: {stored} stored, {early} answered a second before the end");
+            // 32 may have been charged and not yet said so
+            assert!(stored <= answered + 32, "{engine:?}: {stored} stored, {answered} answered");
+            before += stored;
+        }
+    }
+}
+
+/// What is stored once the killed process's last statement has ended on the server.
+fn settled(sql: &TestDatabase) -> i64 {
+    let (mut last, mut still) = (-1, 0);
+    testkit::wait_until("the counter stands still", Duration::from_secs(60), || {
+        let now = daemon::stored(sql, "ann@example.com");
+        still = if std::mem::replace(&mut last, now) == now { still + 1 } else { 0 };
+        still == 15
+    });
+    last
+}
