@@ -91,7 +91,9 @@ impl Database {
                 Err(error) => error,
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || settings.url.backend() == DatabaseBackend::Sqlite {
+            // A file that can't be opened will not open later; one that others are making will.
+            let hopeless = settings.url.backend() == DatabaseBackend::Sqlite && !state::is_busy(&error);
+            if left.is_zero() || hopeless {
                 let waited = settings.start_timeout;
                 return Err(DatabaseError::Unreachable { url: settings.url.to_string(), waited, source: error });
             }

@@ -80,9 +80,23 @@ impl State {
     }
 }
 
+/// Whether `error` means that others use the SQLite file: `SQLITE_BUSY` in its variants.
+pub(super) fn is_busy(error: &DbErr) -> bool {
+    let (DbErr::Conn(RuntimeErr::SqlxError(error))
+    | DbErr::Exec(RuntimeErr::SqlxError(error))
+    | DbErr::Query(RuntimeErr::SqlxError(error))) = error
+    else {
+        return false;
+    };
+    let SqlxError::Database(error) = &**error else { return false };
+    // The lowest byte is the code, what is above it the variant.
+    error.code().and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
+}
+
 /// Whether `error` means that the database could not be asked, as against an answer we did not like.
 pub(super) fn is_away(error: &DbErr) -> bool {
     match error {
+        _ if is_busy(error) => false,
         DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
         DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => match &**error {
             SqlxError::Io(_)

@@ -166,3 +166,16 @@ fn a_database_is_dropped_anywhere_without_a_panic() {
         handle.spawn(async move { drop(last) }).await.ok();
     });
 }
+
+#[tokio::test]
+async fn twenty_may_make_one_sqlite_file_at_once() {
+    for _ in 0..5 {
+        let test = TestDatabase::new(Engine::Sqlite);
+        let all: Vec<_> = (0..20).map(|_| open(&test)).collect();
+        let connecting: Vec<_> = all.iter().map(Database::connect_with_backoff).collect();
+        for connected in futures_util::future::join_all(connecting).await {
+            connected.unwrap();
+        }
+        assert_eq!(test.sql("PRAGMA journal_mode;"), "wal");
+    }
+}

@@ -12,9 +12,9 @@ use sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DbErr, 
 use crate::watch::noted::Noted;
 
 /// Notes read at once.
-const PIECE: i64 = 20_000;
+const PIECE: i64 = if cfg!(test) { 300 } else { 20_000 };
 /// From here on, the tables are read whole rather than the notes one by one.
-const MANY: i64 = 200_000;
+const MANY: i64 = if cfg!(test) { 2_000 } else { 200_000 };
 
 /// The place up to which changes are known.
 pub(super) enum Feed {

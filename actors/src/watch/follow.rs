@@ -21,15 +21,9 @@ use crate::watch::rows::Query;
 use crate::watch::status::{self, Source};
 
 /// From here on, changes of more than half of the table are cheaper read as a whole table.
-const MANY: usize = 20_000;
+const MANY: usize = if cfg!(test) { 400 } else { 20_000 };
 /// How long to wait before a failed question is asked again.
 const AGAIN: Duration = Duration::from_millis(500);
-/// Comparing the table with its checksums may take this share of the time: behind triggers, which miss
-/// next to nothing, and without them.
-const SHARE_BEHIND_TRIGGERS: u32 = 200;
-const SHARE_ALONE: u32 = 10;
-const PAUSE_BEHIND_TRIGGERS: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
-const PAUSE_ALONE: Duration = Duration::from_millis(400);
 
 /// What reaches the task of a followed table.
 #[derive(Debug)]
@@ -63,27 +57,27 @@ pub(super) struct Links {
 
 pub(super) struct Follow<F: Follower> {
     /// Absent while a thread for long work has it.
-    follower: Option<F>,
-    columns: &'static [Column],
-    query: Query,
-    links: Links,
-    log: Logger,
-    ids: Ids,
-    bad: BadRows,
-    blocks: Blocks,
+    pub(super) follower: Option<F>,
+    pub(super) columns: &'static [Column],
+    pub(super) query: Query,
+    pub(super) links: Links,
+    pub(super) log: Logger,
+    pub(super) ids: Ids,
+    pub(super) bad: BadRows,
+    pub(super) blocks: Blocks,
     /// What is still to be read.
-    written: HashSet<i64>,
-    reload: Option<&'static str>,
-    compare_at: Deadline,
+    pub(super) written: HashSet<i64>,
+    pub(super) reload: Option<&'static str>,
+    pub(super) compare_at: Deadline,
     /// Changes may have been missed since the last comparison.
-    doubtful: bool,
+    pub(super) doubtful: bool,
     /// Ranges that differ although nothing was noted, until notes that were on their way have arrived.
-    suspect: Vec<(i64, i64)>,
-    settled: bool,
-    source: Source,
-    loaded: Instant,
+    pub(super) suspect: Vec<(i64, i64)>,
+    pub(super) settled: bool,
+    pub(super) source: Source,
+    pub(super) loaded: Instant,
     /// Bounds that did not fit ours when last seen.
-    odd_bounds: Option<Option<(i64, i64)>>,
+    pub(super) odd_bounds: Option<Option<(i64, i64)>>,
 }
 
 impl<F: Follower> Follow<F> {
@@ -214,7 +208,7 @@ impl<F: Follower> Follow<F> {
     }
 
     /// Reads the rows with these ids and applies how they are now.
-    async fn apply(&mut self, ids: &[i64]) -> Result<(), DbErr> {
+    pub(super) async fn apply(&mut self, ids: &[i64]) -> Result<(), DbErr> {
         let rows = self.query.with_ids(&self.links.pool, ids).await;
         self.observe(&rows);
         let rows = rows?;
@@ -309,61 +303,6 @@ impl<F: Follower> Follow<F> {
         Ok(())
     }
 
-    /// Compares checksums with those of the last time.
-    async fn compare(&mut self) -> Result<(), DbErr> {
-        let since = Instant::now();
-        let first = self.blocks.is_unknown();
-        let differing = self.blocks.compare(&self.links.pool).await;
-        self.observe(&differing);
-        self.plan_comparison(since.elapsed());
-        let differing = differing?;
-        self.links.status.update(|status| status.comparisons += 1);
-        let doubtful = std::mem::take(&mut self.doubtful);
-        if first && doubtful {
-            // Nothing to compare with.
-            return self.load("changes may have been missed").await;
-        }
-        if self.source == Source::Checksums {
-            return self.read_ranges(&differing).await;
-        }
-        if !differing.is_empty() {
-            self.suspect = differing;
-            // The poller is gone only when the database is closed.
-            let _ = self.links.commands.send(Command::Settle { to: self.links.events.clone() });
-        }
-        Ok(())
-    }
-
-    /// Reads the parts of the table that differ although nothing was noted of a change in them.
-    async fn judge(&mut self) -> Result<(), DbErr> {
-        let mut ranges = std::mem::take(&mut self.suspect);
-        ranges.retain(|range| !self.blocks.is_touched(*range));
-        if !ranges.is_empty() {
-            warn!(self.log, "rows changed that no trigger noted, reading them again"; "parts" => ranges.len());
-        }
-        self.read_ranges(&ranges).await
-    }
-
-    async fn read_ranges(&mut self, ranges: &[(i64, i64)]) -> Result<(), DbErr> {
-        let mut ids: Vec<i64> = Vec::new();
-        for (from, to) in ranges {
-            // Those that are there by now, and those that we still believe to be.
-            ids.extend(self.ids.range(*from, *to));
-            ids.extend(self.query.ids_between(&self.links.pool, *from, *to).await?);
-        }
-        ids.sort_unstable();
-        ids.dedup();
-        if ids.is_empty() { Ok(()) } else { self.apply(&ids).await }
-    }
-
-    fn plan_comparison(&mut self, cost: Duration) {
-        let pause = match self.source {
-            Source::Triggers => jittered(PAUSE_BEHIND_TRIGGERS * 2).max(cost * SHARE_BEHIND_TRIGGERS),
-            Source::Checksums => PAUSE_ALONE.max(cost * SHARE_ALONE),
-        };
-        self.compare_at = Deadline::now() + pause;
-    }
-
     /// Lends the follower to a thread where `work` may take its time. A panic there becomes an error:
     /// what the follower published before goes on serving, and it is tried again.
     fn lend<T: Send + 'static>(
@@ -386,7 +325,7 @@ impl<F: Follower> Follow<F> {
         }
     }
 
-    fn observe<T>(&self, result: &Result<T, DbErr>) {
+    pub(super) fn observe<T>(&self, result: &Result<T, DbErr>) {
         if let Some(database) = self.links.database.upgrade() {
             database.observe(result);
         }

@@ -9,6 +9,7 @@
 //! into a new state) on threads for that: no worker waits for it.
 
 mod blocks;
+mod comparing;
 mod feed;
 mod follow;
 mod follower;
@@ -19,6 +20,7 @@ mod poller;
 mod rows;
 mod status;
 mod triggers;
+mod upkeep;
 
 use std::sync::Arc;
 

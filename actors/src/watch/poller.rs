@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DbErr, Statement};
-use slog::{Logger, info, warn};
+use sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DbErr, QueryResult, Statement};
+use slog::{Logger, warn};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
@@ -17,17 +17,13 @@ use crate::watch::follow::Event;
 use crate::watch::follower::quote;
 use crate::watch::noted::{Noted, TableChanges};
 use crate::watch::status::Source;
-use crate::watch::triggers::{CHANGES, Ensured, ensure};
+use crate::watch::triggers::ensure;
+use crate::watch::upkeep::{KEEP, UPKEEP};
 
 /// A question that takes longer is given up, with its connection.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How often the triggers are looked at, and old notes removed.
-const UPKEEP: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
-/// How long notes are kept: a daemon that was away for longer loads its tables whole.
-const KEEP: Duration = Duration::from_secs(3600);
 /// Away for longer than this, the database may be another one: compared when it is back.
 const LONG: Duration = Duration::from_secs(5);
-const PRUNED_AT_ONCE: i64 = 5_000;
 
 /// What the poller is asked to do.
 pub(super) enum Command {
@@ -44,25 +40,25 @@ pub(super) enum Command {
 }
 
 pub(super) struct Poller {
-    database: WeakDatabase,
-    backend: DatabaseBackend,
-    interval: Duration,
-    pool: DatabaseConnection,
-    log: Logger,
-    feed: Option<Feed>,
-    subscribers: Vec<Subscriber>,
+    pub(super) database: WeakDatabase,
+    pub(super) backend: DatabaseBackend,
+    pub(super) interval: Duration,
+    pub(super) pool: DatabaseConnection,
+    pub(super) log: Logger,
+    pub(super) feed: Option<Feed>,
+    pub(super) subscribers: Vec<Subscriber>,
     /// How each table's changes are learnt.
-    sources: HashMap<&'static str, Source>,
-    away_since: Option<Instant>,
+    pub(super) sources: HashMap<&'static str, Source>,
+    pub(super) away_since: Option<Instant>,
     /// The fault that was logged last.
-    said: Option<String>,
-    upkeep_at: Deadline,
-    pruned: Instant,
+    pub(super) said: Option<String>,
+    pub(super) upkeep_at: Deadline,
+    pub(super) pruned: Instant,
 }
 
-struct Subscriber {
-    table: &'static str,
-    events: mpsc::UnboundedSender<Event>,
+pub(super) struct Subscriber {
+    pub(super) table: &'static str,
+    pub(super) events: mpsc::UnboundedSender<Event>,
 }
 
 impl Poller {
@@ -159,30 +155,6 @@ impl Poller {
         Ok(source)
     }
 
-    /// Notes how changes of `table` are learnt, and says it when it is not as it should be.
-    fn take_source(&mut self, table: &'static str, ensured: &Ensured) -> Source {
-        let source = if matches!(ensured, Ensured::Refused(_)) { Source::Checksums } else { Source::Triggers };
-        let before = self.sources.insert(table, source);
-        match ensured {
-            Ensured::Refused(why) if before != Some(Source::Checksums) => {
-                let needed = match self.backend {
-                    DatabaseBackend::MySql => {
-                        "privileges CREATE and TRIGGER (with binary logging also log_bin_trust_function_creators)"
-                    }
-                    DatabaseBackend::Postgres => "to own the table, and CREATE on its schema",
-                    _ => "to write to the file",
-                };
-                warn!(self.log, "no trigger can note changes of the table, its checksums are compared instead; \
-                    changes of big tables take longer to arrive"; "table" => table, "needs" => needed, "error" => why);
-            }
-            Ensured::Made if before == Some(Source::Checksums) => {
-                info!(self.log, "triggers note changes of the table from now on"; "table" => table);
-            }
-            _ => {}
-        }
-        source
-    }
-
     /// Asks what changed and passes it on.
     async fn poll(&mut self) -> Result<(), DbErr> {
         let Some(mut feed) = self.feed.take() else {
@@ -214,7 +186,7 @@ impl Poller {
             noted.doubtful |= since.elapsed() > LONG;
         }
         self.pass_on(noted);
-        if self.backend == DatabaseBackend::MySql {
+        if self.backend == DatabaseBackend::MySql && !self.subscribers.is_empty() {
             self.pass_bounds().await?;
         }
         Ok(())
@@ -233,7 +205,7 @@ impl Poller {
     }
 
     /// After a question that was given up: from now on, and all tables whole.
-    async fn begin_again(&mut self) -> Result<(), DbErr> {
+    pub(super) async fn begin_again(&mut self) -> Result<(), DbErr> {
         let pool = self.pool.clone();
         self.feed = Some(self.ask(async move { Feed::begin(&pool).await }).await?);
         self.pass_on(Noted::lost("database hung"));
@@ -267,17 +239,21 @@ impl Poller {
 
     /// The first and last id of each table: see [`Event::Bounds`].
     async fn pass_bounds(&mut self) -> Result<(), DbErr> {
-        let mut tables: Vec<_> = self.subscribers.iter().map(|subscriber| subscriber.table).collect();
-        tables.sort_unstable();
-        tables.dedup();
-        for table in tables {
-            let name = quote(self.backend, table);
-            let sql = format!("SELECT CAST(MIN(id) AS SIGNED), CAST(MAX(id) AS SIGNED) FROM {name}");
-            let (pool, backend) = (self.pool.clone(), self.backend);
-            let row = self.ask(async move { pool.query_one_raw(Statement::from_string(backend, sql)).await }).await;
-            // A table that is gone is the business of who follows it.
-            let Ok(Some(row)) = row else { continue };
-            let (first, last): (Option<i64>, Option<i64>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        let tables = self.tables();
+        let rows = match self.bounds(&tables).await {
+            Ok(rows) => rows,
+            Err(_) => {
+                // One of them is gone, which is the business of who follows it.
+                let mut rows = Vec::new();
+                for table in &tables {
+                    rows.extend(self.bounds(&[table]).await.unwrap_or_default());
+                }
+                rows
+            }
+        };
+        for row in rows {
+            let table: String = row.try_get_by_index(0)?;
+            let (first, last): (Option<i64>, Option<i64>) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
             for subscriber in self.subscribers.iter().filter(|subscriber| subscriber.table == table) {
                 // Closed ones are removed with the next changes.
                 let _ = subscriber.events.send(Event::Bounds(first.zip(last)));
@@ -286,52 +262,26 @@ impl Poller {
         Ok(())
     }
 
-    async fn upkeep(&mut self) {
-        self.upkeep_at = Deadline::now() + jittered(UPKEEP * 2);
-        self.subscribers.retain(|subscriber| !subscriber.events.is_closed());
+    async fn bounds(&mut self, tables: &[&'static str]) -> Result<Vec<QueryResult>, DbErr> {
+        let ask = |table: &&str| {
+            let (literal, name) = (table.replace('\'', "''"), quote(self.backend, table));
+            format!("SELECT '{literal}', CAST(MIN(id) AS SIGNED), CAST(MAX(id) AS SIGNED) FROM {name}")
+        };
+        let sql = tables.iter().map(ask).collect::<Vec<_>>().join(" UNION ALL ");
+        let (pool, backend) = (self.pool.clone(), self.backend);
+        self.ask(async move { pool.query_all_raw(Statement::from_string(backend, sql)).await }).await
+    }
+
+    /// The tables that are followed, each once.
+    pub(super) fn tables(&self) -> Vec<&'static str> {
         let mut tables: Vec<_> = self.subscribers.iter().map(|subscriber| subscriber.table).collect();
         tables.sort_unstable();
         tables.dedup();
-        for table in tables {
-            let pool = self.pool.clone();
-            // The database being away is noticed by the next poll.
-            let Ok(ensured) = self.ask(async move { ensure(&pool, table).await }).await else { return };
-            let before = self.sources.get(table).copied();
-            let source = self.take_source(table, &ensured);
-            if ensured == Ensured::Made || before != Some(source) {
-                if ensured == Ensured::Made && before == Some(Source::Triggers) {
-                    warn!(self.log, "triggers of the table were gone and are made again"; "table" => table);
-                }
-                for subscriber in self.subscribers.iter().filter(|subscriber| subscriber.table == table) {
-                    let _ = subscriber.events.send(Event::Source(source));
-                }
-            }
-        }
-        if self.feed.is_none() && self.sources.values().any(|source| *source == Source::Triggers) {
-            // It is tried again with the next upkeep.
-            let _ = self.begin_again().await;
-        }
-        self.prune();
-    }
-
-    /// Removes old notes, a few at a time, behind everybody's back.
-    fn prune(&mut self) {
-        if self.pruned.elapsed() < KEEP / 6 || self.feed.is_none() {
-            return;
-        }
-        self.pruned = Instant::now();
-        let Some(database) = self.database.upgrade() else { return };
-        let (backend, log) = (self.backend, self.log.clone());
-        tokio::spawn(async move {
-            let result = database.write(move |pool| async move { prune(&pool, backend).await }).await;
-            if let Err(error) = result {
-                warn!(log, "old notes of changes can't be removed"; "table" => CHANGES, "error" => %error);
-            }
-        });
+        tables
     }
 
     /// Runs a question on this task's own connection, within reason.
-    async fn ask<T>(&mut self, question: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+    pub(super) async fn ask<T>(&mut self, question: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
         if let Ok(answer) = tokio::time::timeout(PATIENCE, question).await {
             return answer;
         }
@@ -346,32 +296,5 @@ impl Poller {
         if let Some(database) = self.database.upgrade() {
             database.observe(result);
         }
-    }
-}
-
-async fn prune(pool: &DatabaseConnection, backend: DatabaseBackend) -> Result<(), DbErr> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let before = i64::try_from(now.saturating_sub(KEEP).as_secs()).unwrap_or(i64::MAX);
-    // The last note stays, so that the numbers go on from it.
-    let sql = match backend {
-        DatabaseBackend::Sqlite => {
-            "DELETE FROM valvula_change WHERE id IN (SELECT id FROM valvula_change WHERE stamp < ? \
-             AND id < (SELECT MAX(id) FROM valvula_change) ORDER BY id LIMIT ?)"
-        }
-        DatabaseBackend::MySql => {
-            "DELETE FROM valvula_change WHERE stamp < ? \
-             AND id < (SELECT last FROM (SELECT MAX(id) AS last FROM valvula_change) AS most) ORDER BY id LIMIT ?"
-        }
-        _ => {
-            "DELETE FROM valvula_change WHERE ctid = ANY(ARRAY(SELECT ctid FROM valvula_change WHERE stamp < $1 LIMIT $2))"
-        }
-    };
-    loop {
-        let statement = Statement::from_sql_and_values(backend, sql, [before.into(), PRUNED_AT_ONCE.into()]);
-        let gone = pool.execute_raw(statement).await?.rows_affected();
-        if i64::try_from(gone).is_ok_and(|gone| gone < PRUNED_AT_ONCE) {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

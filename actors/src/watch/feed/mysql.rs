@@ -145,10 +145,10 @@ impl Feed {
     /// numbers were given up for lack of room.
     fn advance(&mut self, now: Instant) -> bool {
         let before = self.low;
-        if let Some(last) = self.known.last() {
-            if self.marks.back().is_none_or(|(at, _)| now.duration_since(*at) > WAIT / 60) {
-                self.marks.push_back((now, last));
-            }
+        if let Some(last) = self.known.last()
+            && self.marks.back().is_none_or(|(at, _)| now.duration_since(*at) > WAIT / 60)
+        {
+            self.marks.push_back((now, last));
         }
         while let Some((at, mark)) = self.marks.front().copied()
             && now.duration_since(at) >= WAIT
