@@ -4,10 +4,11 @@
 //! end in one buffer. The hash only leads to a candidate; the texts themselves are compared, so two texts
 //! of one hash are never taken for each other.
 
+use std::hash::{BuildHasher, Hasher};
+
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use libvalvula::RuleForm;
-use std::hash::BuildHasher;
 
 /// The number of an atom: its place in the order of interning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,33 +29,48 @@ pub(super) enum Form {
 }
 
 impl Form {
+    /// Form and text begin with this byte in the arena.
     fn byte(self) -> u8 {
         match self {
-            Self::Rule(form) => form as u8,
-            Self::User => u8::MAX,
+            Self::Rule(RuleForm::Everything) => 0,
+            Self::Rule(RuleForm::Address) => 1,
+            Self::Rule(RuleForm::Domain) => 2,
+            Self::Rule(RuleForm::Subdomains) => 3,
+            Self::Rule(RuleForm::LocalPart) => 4,
+            Self::Rule(RuleForm::TopLevel) => 5,
+            Self::Rule(RuleForm::Nothing) => 6,
+            Self::User => 7,
+        }
+    }
+
+    fn of(byte: u8) -> Self {
+        match byte {
+            0 => Self::Rule(RuleForm::Everything),
+            1 => Self::Rule(RuleForm::Address),
+            2 => Self::Rule(RuleForm::Domain),
+            3 => Self::Rule(RuleForm::Subdomains),
+            4 => Self::Rule(RuleForm::LocalPart),
+            5 => Self::Rule(RuleForm::TopLevel),
+            7 => Self::User,
+            _ => Self::Rule(RuleForm::Nothing),
         }
     }
 }
 
 /// The texts and their numbers.
 pub(super) struct Atoms {
+    /// Of each its form, as one byte, and its text: beside each other, since both are compared.
     arena: Vec<u8>,
-    /// Where each text ends in the arena; it begins where the one before ends.
+    /// Where each ends in the arena; it begins where the one before ends.
     ends: Vec<u32>,
-    forms: Vec<Form>,
     table: HashTable<u32>,
     hasher: RandomState,
 }
 
 impl Atoms {
     pub(super) fn new() -> Self {
-        let mut atoms = Self {
-            arena: Vec::new(),
-            ends: Vec::new(),
-            forms: Vec::new(),
-            table: HashTable::new(),
-            hasher: RandomState::default(),
-        };
+        let mut atoms =
+            Self { arena: Vec::new(), ends: Vec::new(), table: HashTable::new(), hasher: RandomState::default() };
         let first = atoms.intern(Form::Rule(RuleForm::Everything), b"");
         debug_assert_eq!(first, Some(Atom::EVERYTHING));
         atoms
@@ -62,7 +78,11 @@ impl Atoms {
 
     /// The atom of a text, if some rule has it.
     pub(super) fn find(&self, form: Form, text: &[u8]) -> Option<Atom> {
-        self.table.find(self.hash(form, text), |&n| self.get(Atom(n)) == (form, text)).map(|&n| Atom(n))
+        let same = |&number: &u32| {
+            let bytes = at(&self.arena, &self.ends, number);
+            bytes[0] == form.byte() && &bytes[1..] == text
+        };
+        self.table.find(hash_of(&self.hasher, form.byte(), text), same).map(|&number| Atom(number))
     }
 
     /// The atom of a text, made if there is none yet. `None` when 4 GiB of text or 2^32 - 1 texts are held.
@@ -70,23 +90,21 @@ impl Atoms {
         if let Some(known) = self.find(form, text) {
             return Some(known);
         }
-        let hash = self.hash(form, text);
         let number = u32::try_from(self.ends.len()).ok().filter(|&n| n < u32::MAX)?;
-        let end = u32::try_from(self.arena.len() + text.len()).ok()?;
+        let end = u32::try_from(self.arena.len() + 1 + text.len()).ok()?;
+        self.arena.push(form.byte());
         self.arena.extend_from_slice(text);
         self.ends.push(end);
-        self.forms.push(form);
-        let Self { arena, ends, forms, table, hasher } = self;
-        table.insert_unique(hash, number, |&n| {
-            let (form, text) = at(arena, ends, forms, n);
-            hash_of(hasher, form, text)
-        });
+        let Self { arena, ends, table, hasher } = self;
+        let hash = hash_of(hasher, form.byte(), text);
+        table.insert_unique(hash, number, |&number| rehash(hasher, arena, ends, number));
         Some(Atom(number))
     }
 
     /// The form and text of an atom of this set.
     pub(super) fn get(&self, atom: Atom) -> (Form, &[u8]) {
-        at(&self.arena, &self.ends, &self.forms, atom.0)
+        let bytes = at(&self.arena, &self.ends, atom.0);
+        (Form::of(bytes[0]), &bytes[1..])
     }
 
     /// How many there are, [`Atom::EVERYTHING`] included.
@@ -96,34 +114,35 @@ impl Atoms {
 
     /// Gives back what growing has left over.
     pub(super) fn shrink(&mut self) {
-        let Self { arena, ends, forms, table, hasher } = self;
+        let Self { arena, ends, table, hasher } = self;
         arena.shrink_to_fit();
         ends.shrink_to_fit();
-        forms.shrink_to_fit();
-        table.shrink_to_fit(|&n| {
-            let (form, text) = at(arena, ends, forms, n);
-            hash_of(hasher, form, text)
-        });
+        table.shrink_to_fit(|&number| rehash(hasher, arena, ends, number));
     }
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        self.arena.capacity() + self.ends.capacity() * 4 + self.forms.capacity() + self.table.allocation_size()
-    }
-
-    fn hash(&self, form: Form, text: &[u8]) -> u64 {
-        hash_of(&self.hasher, form, text)
+        self.arena.capacity() + self.ends.capacity() * 4 + self.table.allocation_size()
     }
 }
 
-fn at<'a>(arena: &'a [u8], ends: &[u32], forms: &[Form], number: u32) -> (Form, &'a [u8]) {
+/// Form and text of an atom.
+fn at<'a>(arena: &'a [u8], ends: &[u32], number: u32) -> &'a [u8] {
     let number = number as usize;
     let start = if number == 0 { 0 } else { ends[number - 1] as usize };
-    (forms[number], &arena[start..ends[number] as usize])
+    &arena[start..ends[number] as usize]
 }
 
-fn hash_of(hasher: &RandomState, form: Form, text: &[u8]) -> u64 {
-    hasher.hash_one((form.byte(), text))
+fn hash_of(hasher: &RandomState, form: u8, text: &[u8]) -> u64 {
+    let mut state = hasher.build_hasher();
+    state.write_u8(form);
+    state.write(text);
+    state.finish()
+}
+
+fn rehash(hasher: &RandomState, arena: &[u8], ends: &[u32], number: u32) -> u64 {
+    let bytes = at(arena, ends, number);
+    hash_of(hasher, bytes[0], &bytes[1..])
 }
 
 #[cfg(test)]

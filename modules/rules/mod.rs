@@ -7,8 +7,8 @@
 //!
 //! - `atoms`: every text once, each with a number;
 //! - `index`: the immutable index from (source, destination, SASL user) to rows;
-//! - `snapshot`: a big index, and over it a small one with what changed since;
-//! - `table`: who changes it, and how the two are merged, off the workers' threads;
+//! - `snapshot`: a big index, and over it smaller ones with what changed since;
+//! - `table`: who changes it, and how they are merged, off the workers' threads;
 //! - `follower`: the only file that knows of a database, and keeps a table as the database has it.
 
 mod atoms;

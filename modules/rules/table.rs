@@ -1,8 +1,8 @@
-//! Who changes the rows of a table: one changed row costs a rebuild of what changed lately, never of all.
+//! Who changes the rows of a table: one changed row costs a rebuild of the few that changed last, never of all.
 //!
-//! Changes since the big index was made are kept aside and indexed anew at each change. When they have
-//! grown past a part of the big index, a thread of its own makes a new big index of both, while readers and
-//! further changes go on.
+//! Changes are indexed anew on top of what is there. When they are more than a few they move into the middle
+//! layer, which is made anew then; when that has grown past a part of the big index, a thread of its own
+//! makes a new big index of both, while readers and further changes go on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use foldhash::HashSet;
 use parking_lot::Mutex;
 
 use super::index::{Builder, Index, Rule, TooMuch};
-use super::snapshot::Snapshot;
+use super::snapshot::{Layer, Snapshot};
 
 /// What became of a row.
 #[derive(Debug, Clone)]
@@ -32,8 +32,9 @@ struct Shared<P> {
 }
 
 struct Writer<P> {
-    /// What differs from the base.
-    changes: Changes<P>,
+    /// The last changes, and those before them since the base was made.
+    top: Changes<P>,
+    middle: Changes<P>,
     /// Number of the last change.
     serial: u64,
     /// Number of the last load of everything: a merge begun before it is thrown away.
@@ -52,8 +53,10 @@ pub(super) struct Merge<P> {
     load: u64,
 }
 
-/// Fewer changes than this are never merged.
-const MERGE_FLOOR: usize = 1_024;
+/// More changes than this move into the middle layer.
+const TOP: usize = 256;
+/// Fewer changes than this are never merged into the base.
+const MERGE_FLOOR: usize = 2_048;
 /// Merged when the changes are this part of the base.
 const MERGE_PART: usize = 64;
 
@@ -72,10 +75,9 @@ impl<P: Clone + Send + Sync + 'static> Default for RuleTable<P> {
 impl<P: Clone + Send + Sync + 'static> RuleTable<P> {
     /// A table without rows.
     pub fn new() -> Self {
-        Self(Arc::new(Shared {
-            current: ArcSwap::from_pointee(Snapshot::new(Arc::new(Index::empty()))),
-            writer: Mutex::new(Writer { changes: BTreeMap::new(), serial: 0, load: 0, merging: false }),
-        }))
+        let writer = Writer { top: Changes::new(), middle: Changes::new(), serial: 0, load: 0, merging: false };
+        let current = Snapshot::new([Layer::empty(), Layer::empty(), Layer::empty()]);
+        Self(Arc::new(Shared { current: ArcSwap::from_pointee(current), writer: Mutex::new(writer) }))
     }
 
     /// The rows as they are now. Costs no lock; to be held no longer than one look.
@@ -85,43 +87,43 @@ impl<P: Clone + Send + Sync + 'static> RuleTable<P> {
 
     /// Replaces all rows.
     pub fn load(&self, rows: Index<P>) {
-        let base = Arc::new(rows);
         let mut writer = self.0.writer.lock();
-        writer.changes.clear();
+        writer.top.clear();
+        writer.middle.clear();
         writer.load += 1;
-        self.0.current.store(Arc::new(Snapshot::new(base)));
+        self.publish([Layer::base(Arc::new(rows)), Layer::empty(), Layer::empty()]);
     }
 
     /// Takes over what became of some rows.
     ///
     /// # Errors
-    /// When the rows changed lately do not fit into an index: nothing has changed then.
+    /// When the rows changed lately do not fit into an index. They are not seen then until the next change.
     pub fn apply(&self, changes: impl IntoIterator<Item = Change<P>>) -> Result<(), TooMuch> {
         let mut writer = self.0.writer.lock();
-        let base = Arc::clone(&self.0.current.load().base);
-        let before = writer.changes.clone();
+        let [base, mut middle, _] = self.now().layers.clone();
         for change in changes {
             writer.serial += 1;
             let serial = writer.serial;
             match change {
-                Change::Set(rule) => drop(writer.changes.insert(rule.id, (serial, Some(Arc::new(rule))))),
-                Change::Gone(id) if writer.changes.contains_key(&id) || base.position(id).is_some() => {
-                    writer.changes.insert(id, (serial, None));
-                }
-                Change::Gone(_) => {}
+                Change::Set(rule) => drop(writer.top.insert(rule.id, (serial, Some(Arc::new(rule))))),
+                Change::Gone(id) => drop(writer.top.insert(id, (serial, None))),
             }
         }
-        match overlaid(base, &writer.changes) {
-            Ok(snapshot) => self.0.current.store(Arc::new(snapshot)),
-            Err(error) => {
-                writer.changes = before;
-                return Err(error);
-            }
+        if writer.top.len() > TOP {
+            let mut top = std::mem::take(&mut writer.top);
+            writer.middle.append(&mut top);
+            middle = layer(&[&base], &writer.middle)?;
         }
-        if writer.changes.len() > MERGE_FLOOR.max(self.now().base.len() / MERGE_PART) {
+        let top = layer(&[&base, &middle], &writer.top)?;
+        self.publish([base, middle, top]);
+        if writer.middle.len() > MERGE_FLOOR.max(self.now().layers[0].index.len() / MERGE_PART) {
             self.merge_behind(&mut writer);
         }
         Ok(())
+    }
+
+    fn publish(&self, layers: [Layer<P>; 3]) {
+        self.0.current.store(Arc::new(Snapshot::new(layers)));
     }
 
     /// Begins a merge on a thread of its own, unless one is under way.
@@ -138,17 +140,23 @@ impl<P: Clone + Send + Sync + 'static> RuleTable<P> {
         }
     }
 
+    /// What the middle layer holds is merged; the top stays where it is.
     fn begin(&self, writer: &mut Writer<P>) -> Option<Merge<P>> {
         if std::mem::replace(&mut writer.merging, true) {
             return None;
         }
-        let base = Arc::clone(&self.now().base);
-        Some(Merge { base, changes: writer.changes.clone(), serial: writer.serial, load: writer.load })
+        let base = Arc::clone(&self.now().layers[0].index);
+        Some(Merge { base, changes: writer.middle.clone(), serial: writer.serial, load: writer.load })
     }
 
     #[cfg(test)]
     pub(super) fn begin_merge(&self) -> Option<Merge<P>> {
         let mut writer = self.0.writer.lock();
+        let mut top = std::mem::take(&mut writer.top);
+        writer.middle.append(&mut top);
+        let base = self.now().layers[0].clone();
+        let middle = layer(&[&base], &writer.middle).ok()?;
+        self.publish([base, middle, Layer::empty()]);
         self.begin(&mut writer)
     }
 
@@ -160,18 +168,19 @@ impl<P: Clone + Send + Sync + 'static> RuleTable<P> {
 
     /// Puts a merged base in place, under what changed meanwhile.
     fn finish(&self, serial: u64, load: u64, merged: Result<Index<P>, TooMuch>) {
-        let mut writer = self.0.writer.lock();
+        // What can't be merged goes on as it is.
         let Ok(merged) = merged else { return };
+        let mut writer = self.0.writer.lock();
         if writer.load != load {
             return;
         }
-        let merged = Arc::new(merged);
-        let mut later = writer.changes.clone();
+        let mut later = writer.middle.clone();
         later.retain(|_, (learnt, _)| *learnt > serial);
-        if let Ok(snapshot) = overlaid(merged, &later) {
-            writer.changes = later;
-            self.0.current.store(Arc::new(snapshot));
-        }
+        let base = Layer::base(Arc::new(merged));
+        let Ok(middle) = layer(&[&base], &later) else { return };
+        let Ok(top) = layer(&[&base, &middle], &writer.top) else { return };
+        writer.middle = later;
+        self.publish([base, middle, top]);
     }
 }
 
@@ -194,11 +203,10 @@ impl<P: Clone> Merge<P> {
     }
 }
 
-fn overlaid<P: Clone>(base: Arc<Index<P>>, changes: &Changes<P>) -> Result<Snapshot<P>, TooMuch> {
+fn layer<P: Clone>(below: &[&Layer<P>], changes: &Changes<P>) -> Result<Layer<P>, TooMuch> {
     let mut builder = Builder::new();
     add_set(&mut builder, changes)?;
-    let gone = changes.keys().filter_map(|&id| base.position(id)).collect();
-    Ok(Snapshot { base, overlay: builder.finish(), gone })
+    Ok(Layer::over(below, builder.finish(), changes.keys().copied().collect()))
 }
 
 fn add_set<P: Clone>(builder: &mut Builder<P>, changes: &Changes<P>) -> Result<(), TooMuch> {
