@@ -30,6 +30,9 @@ use service::Service;
 /// How often it is looked whether every port still can accept.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 
+/// What modules, counters and the database may take to write what is unwritten, after the grace.
+const WRITE: Duration = Duration::from_secs(30);
+
 /// Where the configuration comes from, for the start and for each reload.
 #[derive(Clone)]
 pub struct Source {
@@ -66,6 +69,7 @@ async fn serve(source: Source, settings: Settings, logging: &Logging, ready: imp
     let log = logging.logger().clone();
     let mut signals = Signals::take().map_err(|error| Failure::new(Exit::Software, format!("signals: {error}")))?;
     let server = settings.server.clone();
+    let manager = Manager::new(log.clone());
     let control = ControlSocket::bind(&server.control_socket, server.user.as_ref(), server.control_group)
         .map_err(|error| Failure::new(Exit::Unavailable, error))?;
     let bound = bind(&settings)?;
@@ -73,7 +77,6 @@ async fn serve(source: Source, settings: Settings, logging: &Logging, ready: imp
     if let Some(user) = &server.user {
         privileges::drop_to(user).map_err(|error| Failure::new(Exit::Software, error))?;
     }
-    let manager = Manager::new(log.clone());
 
     let start = Service::start(source, settings, bound, logging.clone());
     tokio::pin!(start);
@@ -89,7 +92,7 @@ async fn serve(source: Source, settings: Settings, logging: &Logging, ready: imp
     let service = Arc::new(service);
     let orders = control::start(service.clone(), &log);
     let listening = actix_rt::spawn(control.serve(Arc::new(orders.clone()), log.new(o!("part" => "control"))));
-    let watchdog = feed_watchdog(manager.clone());
+    let watchdog = feed_watchdog(manager.clone(), service.clone(), log.clone());
     manager.ready();
     ready();
     info!(log, "answering requests"; "version" => env!("CARGO_PKG_VERSION"), "pid" => std::process::id());
@@ -100,16 +103,21 @@ async fn serve(source: Source, settings: Settings, logging: &Logging, ready: imp
     listening.abort();
     watchdog.abort();
     info!(log, "stopping"; "grace_s" => server.grace.as_secs());
-    let stop = service.stop(server.grace);
+    let stop = tokio::time::timeout(server.grace + WRITE, service.stop(server.grace));
     tokio::pin!(stop);
     loop {
         tokio::select! {
-            left = &mut stop => {
-                if left > 0 {
+            left = &mut stop => match left {
+                Ok(0) => break,
+                Ok(left) => {
                     error!(log, "requests were still in hand when the grace was over"; "requests" => left);
+                    break;
                 }
-                break;
-            }
+                Err(_) => {
+                    let why = "modules or database did not finish in time: what was unwritten may be lost";
+                    return outcome.and(Err(Failure::new(Exit::Software, why)));
+                }
+            },
             order = signals.next() => if order == Order::Stop {
                 error!(log, "second signal, ending at once");
                 return Err(Failure::new(Exit::Software, "ended at once by a second signal"));
@@ -133,11 +141,15 @@ async fn obey(
         tokio::select! {
             order = signals.next() => match order {
                 Order::Stop => return Ok(()),
+                // In a task: a module may load for long, and the next signal may be the end.
                 Order::Reload => {
-                    manager.reloading();
-                    // What is wrong is in the log; the old configuration stays.
-                    let _ = service.reload().await;
-                    manager.ready();
+                    let (service, manager) = (service.clone(), manager.clone());
+                    actix_rt::spawn(async move {
+                        manager.reloading();
+                        // What is wrong is in the log; the old configuration stays.
+                        let _ = service.reload().await;
+                        manager.ready();
+                    });
                 }
                 Order::Dump => orders.dump(),
             },
@@ -180,14 +192,19 @@ fn make_state_dir(server: &Server) -> Result<(), Failure> {
     }
 }
 
-/// Tells the service manager that we are alive, as often as it wants to know.
-fn feed_watchdog(manager: Manager) -> actix_rt::task::JoinHandle<()> {
+/// Tells the service manager that we are alive, as often as it wants to know, while all workers answer.
+fn feed_watchdog(manager: Manager, service: Arc<Service>, log: Logger) -> actix_rt::task::JoinHandle<()> {
     actix_rt::spawn(async move {
         let Some(limit) = systemd::watchdog() else { return };
+        // Three times within its patience: one sign of life may come late.
         let mut tick = tokio::time::interval(limit / 3);
         loop {
             tick.tick().await;
-            manager.alive();
+            if service.is_alive(limit / 3).await {
+                manager.alive();
+            } else {
+                error!(log, "a worker does not answer: no sign of life for the service manager");
+            }
         }
     })
 }

@@ -1,6 +1,5 @@
 //! The parts that a service is made of besides the runtime: database, local questions, counters, modules.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use slog::{Logger, info, o, warn};
 use tokio::time::timeout;
 
 use crate::cli::exit::{Exit, Failure};
-use crate::config::{ModulePlan, Settings};
+use crate::config::{self, ModulePlan, Settings};
 
 /// The longest a module may take to be ready: a million rules load in seconds, a server may be slow.
 const READY: Duration = Duration::from_secs(300);
@@ -55,24 +54,24 @@ impl LocalParts {
     pub(super) async fn start(settings: &Settings, log: &Logger) -> Self {
         let log = log.new(o!("part" => "postfix"));
         let detected = Detected::load(settings.local.postfix.clone(), &log).await;
-        let questions = LocalQuestions::start(local_settings(settings, &detected), &log);
+        let questions = LocalQuestions::start(local_settings(&settings.local, &detected), &log);
         let follow = detected.follow(questions.clone());
         Self { detected, questions, _follow: follow }
     }
 
     /// Takes over the settings of a reload.
-    pub(super) async fn configure(&self, settings: &Settings) {
-        self.detected.reload(settings.local.postfix.clone()).await;
-        self.questions.configure(local_settings(settings, &self.detected));
+    pub(super) async fn configure(&self, local: &config::Local) {
+        self.detected.reload(local.postfix.clone()).await;
+        self.questions.configure(local_settings(local, &self.detected));
     }
 }
 
-fn local_settings(settings: &Settings, detected: &Arc<Detected>) -> LocalSettings {
+fn local_settings(local: &config::Local, detected: &Arc<Detected>) -> LocalSettings {
     LocalSettings {
         sources: Sources::new([detected.clone() as Arc<dyn Source>]),
         recipient_delimiter: detected.resolver().recipient_delimiter().into(),
-        cache: settings.local.cache,
-        timeout: settings.local.timeout,
+        cache: local.cache,
+        timeout: local.timeout,
     }
 }
 
@@ -85,30 +84,50 @@ pub(super) struct Given {
     pub(super) clock: Clock,
 }
 
-/// Makes the modules that a chain names ready, all faults together.
+impl Given {
+    fn context(&self, name: &Arc<str>, log: &Logger) -> ModuleContext {
+        ModuleContext {
+            name: name.clone(),
+            log: log.new(o!("module" => name.to_string())),
+            local: self.local.clone(),
+            database: self.database.clone(),
+            counters: self.counters.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+}
+
+/// Makes the modules that a chain names ready, all at once, and gives all faults together. Those that
+/// are ready while another is not are stopped again.
 pub(super) async fn modules(
     modules: Vec<ModulePlan>,
     given: &Given,
     log: &Logger,
 ) -> Result<Vec<ReadyModule>, Failure> {
-    let (mut ready, mut lines, mut names) = (Vec::new(), Vec::new(), HashSet::new());
+    let mut starting = Vec::new();
     for ModulePlan { settings, used, configured } in modules {
-        if !used || !names.insert(settings.name.clone()) {
-            continue;
-        }
-        let context = ModuleContext {
-            name: settings.name.clone(),
-            log: log.new(o!("module" => settings.name.to_string())),
-            local: given.local.clone(),
-            database: given.database.clone(),
-            counters: given.counters.clone(),
-            clock: given.clock.clone(),
-        };
-        match timeout(READY, configured.start(context)).await {
-            Ok(Ok(module)) => ready.push(ReadyModule { settings, module }),
-            Ok(Err(error)) => lines.push(format!("module {}: {error}", settings.name)),
-            Err(_) => lines.push(format!("module {}: not ready after {} s", settings.name, READY.as_secs())),
+        if used {
+            // A task of its own: what panics at start is that module, not the daemon.
+            let start = timeout(READY, configured.start(given.context(&settings.name, log)));
+            starting.push((settings, actix_rt::spawn(start)));
+        } else {
+            warn!(log, "module is configured but stands in no chain"; "module" => &*settings.name);
         }
     }
-    if lines.is_empty() { Ok(ready) } else { Err(Failure { exit: Exit::Unavailable, lines }) }
+    let (mut ready, mut lines) = (Vec::new(), Vec::new());
+    for (settings, start) in starting {
+        match start.await {
+            Ok(Ok(Ok(module))) => ready.push(ReadyModule { settings, module }),
+            Ok(Ok(Err(error))) => lines.push(format!("module {}: {error}", settings.name)),
+            Ok(Err(_)) => lines.push(format!("module {}: not ready after {} s", settings.name, READY.as_secs())),
+            Err(error) => lines.push(format!("module {}: crashed while starting: {error}", settings.name)),
+        }
+    }
+    if lines.is_empty() {
+        return Ok(ready);
+    }
+    for module in ready {
+        module.module.stop().await;
+    }
+    Err(Failure { exit: Exit::Unavailable, lines })
 }

@@ -102,8 +102,7 @@ impl Service {
     }
 
     async fn reload_all(&self) -> Result<String, Vec<String>> {
-        let settings =
-            self.source.read().map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let settings = self.read_again().await?;
         let mut bound = Vec::new();
         let mut lines = Vec::new();
         for listener in settings.listeners.iter().filter(|listener| !self.runtime.is_served(listener)) {
@@ -116,18 +115,35 @@ impl Service {
             return Err(lines);
         }
         let needs_restart = *self.fixed.lock() != Fixed::of(&settings);
-        self.local.configure(&settings).await;
-        let (log, level) = (self.log.clone(), settings.log.level);
-        let counts = (settings.listeners.len(), settings.modules.iter().filter(|module| module.used).count());
-        let modules = parts::modules(settings.modules, &self.given, &log).await.map_err(|failure| failure.lines)?;
-        self.runtime.serve(settings.listeners, modules, bound).await.map_err(|error| vec![error.to_string()])?;
-        self.logging.set_level(level);
+        let Settings { server: _, log: logging, database: _, local, listeners, modules } = settings;
+        let log = self.log.clone();
+        let counts = (listeners.len(), modules.iter().filter(|module| module.used).count());
+        // What can fail comes first; a module that starts asks the old local questions.
+        let modules = parts::modules(modules, &self.given, &log).await.map_err(|failure| failure.lines)?;
+        self.logging.change(&logging).map_err(|error| vec![format!("log.target: {error:#}")])?;
+        self.runtime.serve(listeners, modules, bound).await.map_err(|error| vec![error.to_string()])?;
+        self.local.configure(&local).await;
         let mut done = format!("{} listeners, {} modules", counts.0, counts.1);
         if needs_restart {
             warn!(log, "changes of [server] or [database] url count after a restart of the daemon only");
             done += "; changes of [server] or [database] url count after a restart only";
         }
         Ok(done)
+    }
+
+    /// Off this thread, on which ports accept: files and the user database may be slow.
+    async fn read_again(&self) -> Result<Settings, Vec<String>> {
+        let source = self.source.clone();
+        match tokio::task::spawn_blocking(move || source.read()).await {
+            Ok(Ok(settings)) => Ok(settings),
+            Ok(Err(faults)) => Err(faults.iter().map(ToString::to_string).collect()),
+            Err(error) => Err(vec![format!("reading the configuration: {error}")]),
+        }
+    }
+
+    /// Whether every worker hands in its figures within `limit`: a thread that hangs can't.
+    pub(super) async fn is_alive(&self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.runtime.report()).await.is_ok()
     }
 
     /// The statistics of everything.
