@@ -41,7 +41,7 @@ impl Target for Journald {
         field(&mut self.entry, "SYSLOG_FACILITY", &FACILITY.to_string());
         field(&mut self.entry, "SYSLOG_IDENTIFIER", "valvulad");
         for (key, value) in &line.fields {
-            let name = name(key.as_ref());
+            let name = name(key);
             match value {
                 serde_json::Value::String(text) => field(&mut self.entry, &name, text),
                 other => field(&mut self.entry, &name, &other.to_string()),

@@ -63,8 +63,7 @@ impl Line {
         object.insert("level".to_owned(), word(self.level).into());
         object.insert("message".to_owned(), self.message.clone().into());
         for (key, value) in &self.fields {
-            let key: &str = key.as_ref();
-            let key = if object.contains_key(key) { format!("{key}_") } else { key.to_owned() };
+            let key = if object.contains_key(*key) { format!("{key}_") } else { (*key).to_owned() };
             object.insert(key, value.clone());
         }
         let _ = write!(out, "{}", Value::Object(object));
