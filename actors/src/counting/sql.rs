@@ -39,12 +39,15 @@ pub struct Sql {
     backend: DatabaseBackend,
     store: Vec<u8>,
     writer: Vec<u8>,
+    /// The end of each batch's statement, which is long and always the same.
+    on_conflict: std::sync::Arc<str>,
 }
 
 impl Sql {
     /// Statements for the counters of `store`, written by `writer` (unlike any other in the world).
     pub fn new(backend: DatabaseBackend, store: &str, writer: &str) -> Self {
-        Self { backend, store: store_name(store), writer: format!("{store}\n{writer}").into_bytes() }
+        let writer = format!("{store}\n{writer}").into_bytes();
+        Self { backend, store: store_name(store), writer, on_conflict: on_conflict(backend).into() }
     }
 
     /// Adds `batch`, or nothing of it.
@@ -81,42 +84,8 @@ impl Sql {
             closes: now + WRITER_SECONDS,
         };
         add_row(b"", &own);
-        sql.push_str(&self.on_conflict());
+        sql.push_str(&self.on_conflict);
         Statement::from_sql_and_values(self.backend, sql, parameters.values)
-    }
-
-    fn on_conflict(&self) -> String {
-        let is_mysql = self.backend == DatabaseBackend::MySql;
-        let greatest = if self.backend == DatabaseBackend::Sqlite { "MAX" } else { "GREATEST" };
-        let new = |column: &str| if is_mysql { format!("VALUES({column})") } else { format!("excluded.{column}") };
-        let old = |column: &str| format!("{TABLE}.{column}");
-        let holds = |name: &str| {
-            let (old, new) = (old(&format!("{name}_from")), new(&format!("{name}_from")));
-            format!("{old} >= {new} AND {old} <= {new} + {FUTURE_SECONDS}")
-        };
-        let sum = |name: &str| {
-            let used = format!("{name}_used");
-            format!("{greatest}(0, {greatest}(0, {}) + {})", old(&used), new(&used))
-        };
-        // MySQL assigns one after the other and sees what it assigned: `used` needs the old `from`.
-        let exceeded: Vec<_> = NAMES
-            .iter()
-            .map(|name| {
-                let (used, cap) = (new(&format!("{name}_used")), new(&format!("{name}_cap")));
-                format!("({used} > 0 AND {} AND {} > {cap})", holds(name), sum(name))
-            })
-            .collect();
-        let mut set = vec![format!("exceeded = CASE WHEN {} THEN 1 ELSE 0 END", exceeded.join(" OR "))];
-        for name in NAMES {
-            let (from, used, cap) = (format!("{name}_from"), format!("{name}_used"), format!("{name}_cap"));
-            set.push(format!("{used} = CASE WHEN {} THEN {} ELSE {} END", holds(name), sum(name), new(&used)));
-            set.push(format!("{from} = CASE WHEN {} THEN {} ELSE {} END", holds(name), old(&from), new(&from)));
-            set.push(format!("{cap} = {}", new(&cap)));
-        }
-        set.push(format!("closes = {greatest}({}, {})", old("closes"), new("closes")));
-        let head =
-            if is_mysql { " ON DUPLICATE KEY UPDATE " } else { " ON CONFLICT (store, kind, name) DO UPDATE SET " };
-        format!("{head}{}", set.join(", "))
     }
 
     /// The number of this writer's last batch that was written. `lock`: waits on a server for one that is
@@ -215,6 +184,40 @@ impl Sql {
         let columns: Vec<_> = NAMES.iter().map(|name| format!("{name}_from, {name}_used")).collect();
         format!("SELECT kind, name, {}, closes FROM {TABLE} WHERE store = ", columns.join(", "))
     }
+}
+
+/// What becomes of a row that is there already.
+fn on_conflict(backend: DatabaseBackend) -> String {
+    let is_mysql = backend == DatabaseBackend::MySql;
+    let greatest = if backend == DatabaseBackend::Sqlite { "MAX" } else { "GREATEST" };
+    let new = |column: &str| if is_mysql { format!("VALUES({column})") } else { format!("excluded.{column}") };
+    let old = |column: &str| format!("{TABLE}.{column}");
+    let holds = |name: &str| {
+        let (old, new) = (old(&format!("{name}_from")), new(&format!("{name}_from")));
+        format!("{old} >= {new} AND {old} <= {new} + {FUTURE_SECONDS}")
+    };
+    let sum = |name: &str| {
+        let used = format!("{name}_used");
+        format!("{greatest}(0, {greatest}(0, {}) + {})", old(&used), new(&used))
+    };
+    // MySQL assigns one after the other and sees what it assigned: `used` needs the old `from`.
+    let exceeded: Vec<_> = NAMES
+        .iter()
+        .map(|name| {
+            let (used, cap) = (new(&format!("{name}_used")), new(&format!("{name}_cap")));
+            format!("({used} > 0 AND {} AND {} > {cap})", holds(name), sum(name))
+        })
+        .collect();
+    let mut set = vec![format!("exceeded = CASE WHEN {} THEN 1 ELSE 0 END", exceeded.join(" OR "))];
+    for name in NAMES {
+        let (from, used, cap) = (format!("{name}_from"), format!("{name}_used"), format!("{name}_cap"));
+        set.push(format!("{used} = CASE WHEN {} THEN {} ELSE {} END", holds(name), sum(name), new(&used)));
+        set.push(format!("{from} = CASE WHEN {} THEN {} ELSE {} END", holds(name), old(&from), new(&from)));
+        set.push(format!("{cap} = {}", new(&cap)));
+    }
+    set.push(format!("closes = {greatest}({}, {})", old("closes"), new("closes")));
+    let head = if is_mysql { " ON DUPLICATE KEY UPDATE " } else { " ON CONFLICT (store, kind, name) DO UPDATE SET " };
+    format!("{head}{}", set.join(", "))
 }
 
 /// A store's name as it is stored: module names are short, a monster is cut by [`stored_name`].
