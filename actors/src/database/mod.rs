@@ -26,6 +26,7 @@ use sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DbErr};
 use serde_json::Value;
 use slog::{Logger, info, warn};
 
+use crate::restart::jittered;
 use crate::watch::Watch;
 
 pub use self::describe::Description;
@@ -259,16 +260,6 @@ impl WeakDatabase {
     pub(crate) fn upgrade(&self) -> Option<Database> {
         self.0.upgrade().map(Database)
     }
-}
-
-/// Between half of `pause` and all of it, so that daemons which lost one server do not return at once.
-pub(crate) fn jittered(pause: Duration) -> Duration {
-    use std::hash::BuildHasher as _;
-    let random = std::hash::RandomState::new().hash_one(0u8);
-    // 10 random bits are plenty, and exact in a f64.
-    #[expect(clippy::cast_precision_loss, reason = "10 bits")]
-    let share = 0.5 + (random % 1024) as f64 / 2048.0;
-    pause.mul_f64(share)
 }
 
 impl fmt::Debug for Database {

@@ -7,7 +7,7 @@ use sea_orm::DbErr;
 use slog::warn;
 use tokio::time::Instant as Deadline;
 
-use crate::database::jittered;
+use crate::restart::jittered;
 use crate::watch::follow::Follow;
 use crate::watch::follower::Follower;
 use crate::watch::poller::Command;
@@ -70,7 +70,7 @@ impl<F: Follower> Follow<F> {
 
     pub(super) fn plan_comparison(&mut self, cost: Duration) {
         let pause = match self.source {
-            Source::Triggers => jittered(PAUSE_BEHIND_TRIGGERS * 2).max(cost * SHARE_BEHIND_TRIGGERS),
+            Source::Triggers => jittered(PAUSE_BEHIND_TRIGGERS).max(cost * SHARE_BEHIND_TRIGGERS),
             Source::Checksums => PAUSE_ALONE.max(cost * SHARE_ALONE),
         };
         self.compare_at = Deadline::now() + pause;

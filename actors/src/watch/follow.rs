@@ -1,17 +1,18 @@
 //! One followed table: the task that reads its rows and hands them to its follower.
 
 use std::collections::HashSet;
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use parking_lot::Mutex;
 use sea_orm::{DatabaseConnection, DbErr};
 use slog::{Logger, error, info, o, warn};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
-use crate::database::{WeakDatabase, jittered};
+use crate::database::WeakDatabase;
+use crate::restart::jittered;
 use crate::watch::blocks::Blocks;
 use crate::watch::follower::{Change, Column, Follower};
 use crate::watch::ids::Ids;
@@ -19,6 +20,7 @@ use crate::watch::loading::{BadRows, Loading, read};
 use crate::watch::poller::Command;
 use crate::watch::rows::Query;
 use crate::watch::status::{self, Source};
+use crate::watch::supervised::Task;
 
 /// From here on, changes of more than half of the table are cheaper read as a whole table.
 const MANY: usize = if cfg!(test) { 400 } else { 20_000 };
@@ -56,8 +58,8 @@ pub(super) struct Links {
 }
 
 pub(super) struct Follow<F: Follower> {
-    /// Absent while a thread for long work has it.
-    pub(super) follower: Option<F>,
+    /// Locked by the thread that works with it.
+    pub(super) follower: Arc<Mutex<F>>,
     pub(super) columns: &'static [Column],
     pub(super) query: Query,
     pub(super) links: Links,
@@ -80,6 +82,57 @@ pub(super) struct Follow<F: Follower> {
     pub(super) odd_bounds: Option<Option<(i64, i64)>>,
 }
 
+/// The task of a followed table.
+pub(super) struct Following<F: Follower> {
+    pub(super) follow: Follow<F>,
+    pub(super) events: mpsc::UnboundedReceiver<Event>,
+    /// Following ends when its other end is dropped.
+    pub(super) held: oneshot::Receiver<()>,
+}
+
+impl<F: Follower> Task for Following<F> {
+    /// Serves events until nobody holds the handle.
+    async fn run(&mut self) {
+        let Self { follow, events, held } = self;
+        let mut waiting = Vec::new();
+        loop {
+            let idle = follow.written.is_empty() && follow.reload.is_none();
+            let compare = tokio::select! {
+                // Never sent: an error says that the handle was dropped.
+                _ = &mut *held => return,
+                event = events.recv() => {
+                    let Some(event) = event else { return };
+                    follow.take(event, &mut waiting);
+                    // One question for all that came together.
+                    while let Ok(event) = events.try_recv() {
+                        follow.take(event, &mut waiting);
+                    }
+                    !waiting.is_empty() && follow.source == Source::Checksums
+                }
+                () = tokio::time::sleep(AGAIN), if !idle => false,
+                () = tokio::time::sleep_until(follow.compare_at), if idle => true,
+            };
+            let mut result = follow.catch_up().await;
+            if result.is_ok() && std::mem::take(&mut follow.settled) {
+                result = follow.judge().await;
+            }
+            if compare && result.is_ok() {
+                result = follow.compare().await;
+            }
+            follow.note(&result);
+            for done in waiting.drain(..) {
+                // Who asked may have gone.
+                let _ = done.send(result.clone());
+            }
+        }
+    }
+
+    fn recover(&mut self) {
+        // What was being read when it crashed is not known.
+        self.follow.reload = Some("following crashed");
+    }
+}
+
 impl<F: Follower> Follow<F> {
     pub(super) fn new(follower: F, links: Links, log: &Logger, source: Source) -> Self {
         links.status.update(|status| status.source = source);
@@ -88,7 +141,7 @@ impl<F: Follower> Follow<F> {
         let blocks = Blocks::new(backend, follower.table(), columns);
         let log = log.new(o!("table" => follower.table()));
         Self {
-            follower: Some(follower),
+            follower: Arc::new(Mutex::new(follower)),
             columns,
             query,
             links,
@@ -105,42 +158,6 @@ impl<F: Follower> Follow<F> {
             source,
             loaded: Instant::now(),
             odd_bounds: None,
-        }
-    }
-
-    /// Serves events until nobody holds the handle.
-    pub(super) async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>, mut held: oneshot::Receiver<()>) {
-        self.plan_comparison(Duration::ZERO);
-        let mut waiting = Vec::new();
-        loop {
-            let idle = self.written.is_empty() && self.reload.is_none();
-            let compare = tokio::select! {
-                // Never sent: an error says that the handle was dropped.
-                _ = &mut held => return,
-                event = events.recv() => {
-                    let Some(event) = event else { return };
-                    self.take(event, &mut waiting);
-                    // One question for all that came together.
-                    while let Ok(event) = events.try_recv() {
-                        self.take(event, &mut waiting);
-                    }
-                    !waiting.is_empty() && self.source == Source::Checksums
-                }
-                () = tokio::time::sleep(AGAIN), if !idle => false,
-                () = tokio::time::sleep_until(self.compare_at), if idle => true,
-            };
-            let mut result = self.catch_up().await;
-            if result.is_ok() && std::mem::take(&mut self.settled) {
-                result = self.judge().await;
-            }
-            if compare && result.is_ok() {
-                result = self.compare().await;
-            }
-            self.note(&result);
-            for done in waiting.drain(..) {
-                // Who asked may have gone.
-                let _ = done.send(result.clone());
-            }
         }
     }
 
@@ -290,6 +307,7 @@ impl<F: Follower> Follow<F> {
         self.suspect.clear();
         self.reload = None;
         self.loaded = Instant::now();
+        self.plan_comparison(Duration::ZERO);
         let (rows, bad_rows) = (self.ids.len(), self.bad.len());
         self.links.status.update(|status| {
             status.rows = rows;
@@ -305,24 +323,15 @@ impl<F: Follower> Follow<F> {
 
     /// Lends the follower to a thread where `work` may take its time. A panic there becomes an error:
     /// what the follower published before goes on serving, and it is tried again.
-    fn lend<T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce(&mut F) -> T + Send + 'static,
-    ) -> impl Future<Output = Result<T, DbErr>> {
-        let mut follower = self.follower.take().expect("it is lent to one thread at a time");
-        async move {
-            let lent = tokio::task::spawn_blocking(move || {
-                let result = catch_unwind(AssertUnwindSafe(|| work(&mut follower)));
-                (follower, result)
-            });
-            // It can't fail but by the end of the runtime, which ends this task too.
-            let Ok((follower, result)) = lent.await else { return std::future::pending().await };
-            self.follower = Some(follower);
-            result.map_err(|_| {
-                error!(self.log, "the follower of the table panicked");
-                DbErr::Custom("the follower of the table panicked".to_owned())
-            })
-        }
+    async fn lend<T: Send + 'static>(&self, work: impl FnOnce(&mut F) -> T + Send + 'static) -> Result<T, DbErr> {
+        let follower = Arc::clone(&self.follower);
+        let lent = tokio::task::spawn_blocking(move || catch_unwind(AssertUnwindSafe(|| work(&mut follower.lock()))));
+        // It can't fail but by the end of the runtime, which ends this task too.
+        let Ok(result) = lent.await else { return std::future::pending().await };
+        result.map_err(|_| {
+            error!(self.log, "the follower of the table panicked");
+            DbErr::Custom("the follower of the table panicked".to_owned())
+        })
     }
 
     pub(super) fn observe<T>(&self, result: &Result<T, DbErr>) {

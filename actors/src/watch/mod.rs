@@ -19,13 +19,14 @@ mod noted;
 mod poller;
 mod rows;
 mod status;
+mod supervised;
 mod triggers;
 mod upkeep;
 
 use std::sync::Arc;
 
 use sea_orm::{DatabaseConnection, DbErr};
-use slog::Logger;
+use slog::{Logger, o};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::database::{Database, WeakDatabase};
@@ -33,8 +34,9 @@ use crate::database::{Database, WeakDatabase};
 pub use self::follower::{BadRow, Change, Column, Follower, Row, Rows};
 pub use self::status::{Source, Status};
 
-use self::follow::{Event, Follow, Links};
+use self::follow::{Event, Follow, Following, Links};
 use self::poller::{Command, Poller};
+use self::supervised::supervise;
 
 /// What follows the tables of one database. Got by [`Database::watch`]; cheap to clone.
 #[derive(Clone)]
@@ -82,7 +84,8 @@ fn closed() -> DbErr {
 impl Watch {
     pub(crate) fn start(database: &Database) -> Self {
         let (commands, coming) = mpsc::unbounded_channel();
-        database.handle().spawn(Poller::new(database).run(coming));
+        let (poller, log) = (Poller::new(database, coming), database.log().clone());
+        database.handle().spawn(async move { supervise(poller, "poller of followed tables", &log).await });
         Self(Arc::new(Inner {
             database: database.downgrade(),
             loading: database.separate_pool(2),
@@ -115,6 +118,7 @@ impl Watch {
             status: Arc::clone(&status),
         };
         let mut follow = Follow::new(follower, links, log, source);
+        let task_log = log.new(o!("table" => table));
         let (held, alive) = oneshot::channel();
         let (loaded, first) = oneshot::channel();
         self.0.handle.spawn(async move {
@@ -123,11 +127,22 @@ impl Watch {
             // Nobody waiting any more, the handle is gone too, and following ends below.
             let _ = loaded.send(result);
             if good {
-                follow.run(coming, alive).await;
+                supervise(Following { follow, events: coming, held: alive }, "follower of a table", &task_log).await;
             }
         });
         first.await.map_err(|_| FollowError::Closed(table))?.map_err(failed)?;
         Ok(Followed { table, status, events, commands: self.0.commands.clone(), _held: held })
+    }
+
+    /// Begins anew, as after a crash: asks for changes from now on, and has all followed tables loaded.
+    /// What was loaded before goes on serving meanwhile.
+    ///
+    /// # Errors
+    /// When the database can't be asked; it is tried again.
+    pub async fn restart(&self) -> Result<(), DbErr> {
+        let (done, when) = oneshot::channel();
+        self.0.commands.send(Command::Restart { done }).map_err(|_| closed())?;
+        when.await.map_err(|_| closed())?
     }
 
     /// Returns when every change that was committed before the call, in any followed table, is published.

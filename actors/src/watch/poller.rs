@@ -11,12 +11,14 @@ use slog::{Logger, warn};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
-use crate::database::{Database, WeakDatabase, jittered};
+use crate::database::{Database, WeakDatabase};
+use crate::restart::jittered;
 use crate::watch::feed::Feed;
 use crate::watch::follow::Event;
 use crate::watch::follower::quote;
 use crate::watch::noted::{Noted, TableChanges};
 use crate::watch::status::Source;
+use crate::watch::supervised::Task;
 use crate::watch::triggers::ensure;
 use crate::watch::upkeep::{KEEP, UPKEEP};
 
@@ -33,6 +35,8 @@ pub(super) enum Command {
         events: mpsc::UnboundedSender<Event>,
         ready: oneshot::Sender<Result<Source, DbErr>>,
     },
+    /// Begin anew: all tables are loaded.
+    Restart { done: oneshot::Sender<Result<(), DbErr>> },
     /// Ask now, pass on what is new, then say so.
     Settle { to: mpsc::UnboundedSender<Event> },
     /// Ask now, pass on what is new, and have `to` (all tables when absent) say when it is published.
@@ -54,6 +58,7 @@ pub(super) struct Poller {
     pub(super) said: Option<String>,
     pub(super) upkeep_at: Deadline,
     pub(super) pruned: Instant,
+    commands: mpsc::UnboundedReceiver<Command>,
 }
 
 pub(super) struct Subscriber {
@@ -61,30 +66,13 @@ pub(super) struct Subscriber {
     pub(super) events: mpsc::UnboundedSender<Event>,
 }
 
-impl Poller {
-    pub(super) fn new(database: &Database) -> Self {
-        Self {
-            database: database.downgrade(),
-            backend: database.backend(),
-            interval: database.settings().poll_interval,
-            pool: database.separate_pool(1),
-            log: database.log().clone(),
-            feed: None,
-            subscribers: Vec::new(),
-            sources: HashMap::new(),
-            away_since: None,
-            said: None,
-            upkeep_at: Deadline::now() + jittered(UPKEEP),
-            pruned: Instant::now(),
-        }
-    }
-
+impl Task for Poller {
     /// Runs until nobody can command any more: until the database is closed.
-    pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+    async fn run(&mut self) {
         let mut next = Deadline::now();
         loop {
             tokio::select! {
-                command = commands.recv() => match command {
+                command = self.commands.recv() => match command {
                     None => return,
                     Some(command) => self.obey(command).await,
                 },
@@ -100,6 +88,31 @@ impl Poller {
         }
     }
 
+    fn recover(&mut self) {
+        // Where it stood is not known: the next poll begins anew, and has all tables loaded.
+        self.feed = None;
+    }
+}
+
+impl Poller {
+    pub(super) fn new(database: &Database, commands: mpsc::UnboundedReceiver<Command>) -> Self {
+        Self {
+            database: database.downgrade(),
+            backend: database.backend(),
+            interval: database.settings().poll_interval,
+            pool: database.separate_pool(1),
+            log: database.log().clone(),
+            feed: None,
+            subscribers: Vec::new(),
+            sources: HashMap::new(),
+            away_since: None,
+            said: None,
+            upkeep_at: Deadline::now() + jittered(UPKEEP),
+            pruned: Instant::now(),
+            commands,
+        }
+    }
+
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Subscribe { table, events, ready } => {
@@ -111,6 +124,10 @@ impl Poller {
                 if self.poll().await.is_ok() {
                     let _ = to.send(Event::Settled);
                 }
+            }
+            Command::Restart { done } => {
+                self.feed = None;
+                let _ = done.send(self.poll().await);
             }
             Command::Refresh { to, done } => match self.poll().await {
                 Ok(()) => self.pass_refresh(to, done),
@@ -158,7 +175,8 @@ impl Poller {
     /// Asks what changed and passes it on.
     async fn poll(&mut self) -> Result<(), DbErr> {
         let Some(mut feed) = self.feed.take() else {
-            return Ok(());
+            let needed = self.sources.values().any(|source| *source == Source::Triggers);
+            return if needed { self.begin_again().await } else { Ok(()) };
         };
         let pool = self.pool.clone();
         let answer = self.ask(async move {
@@ -174,9 +192,6 @@ impl Poller {
             Err(error) => Err(error),
         };
         self.observe(&noted);
-        if self.feed.is_none() {
-            self.begin_again().await?;
-        }
         let mut noted = noted.inspect_err(|error| self.failed(error))?;
         self.said = None;
         if let Some(since) = self.away_since.take() {
@@ -204,11 +219,13 @@ impl Poller {
         }
     }
 
-    /// After a question that was given up: from now on, and all tables whole.
-    pub(super) async fn begin_again(&mut self) -> Result<(), DbErr> {
+    /// Changes from now on, and all tables whole.
+    async fn begin_again(&mut self) -> Result<(), DbErr> {
         let pool = self.pool.clone();
-        self.feed = Some(self.ask(async move { Feed::begin(&pool).await }).await?);
-        self.pass_on(Noted::lost("database hung"));
+        let feed = self.ask(async move { Feed::begin(&pool).await }).await;
+        self.observe(&feed);
+        self.feed = Some(feed?);
+        self.pass_on(Noted::lost("begun anew"));
         Ok(())
     }
 

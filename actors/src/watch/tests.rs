@@ -322,6 +322,20 @@ async fn a_panic_of_the_follower_is_contained_and_the_change_arrives_nevertheles
 }
 
 #[tokio::test]
+async fn after_a_restart_everything_is_loaded_and_followed_as_before() {
+    for engine in Engine::ALL {
+        let test = new(engine);
+        test.sql("INSERT INTO names (id, name) VALUES (1, 'ann');");
+        let daemon = Daemon::start(&test.url()).await;
+        daemon.database.watch().restart().await.unwrap();
+        daemon.followed.refresh_now().await.unwrap();
+        assert_eq!(daemon.loads(), 2, "{engine:?}");
+        test.sql("INSERT INTO names (id, name) VALUES (2, 'bob');");
+        daemon.sees("a change", &[(1, "ann"), (2, "bob")]);
+    }
+}
+
+#[tokio::test]
 async fn following_ends_when_the_handle_is_dropped() {
     let test = new(Engine::Sqlite);
     let Daemon { database, followed, state, .. } = Daemon::start(&test.url()).await;

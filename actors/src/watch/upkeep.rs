@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DbErr, 
 use slog::{info, warn};
 use tokio::time::Instant as Deadline;
 
-use crate::database::jittered;
+use crate::restart::jittered;
 use crate::watch::follow::Event;
 use crate::watch::poller::Poller;
 use crate::watch::status::Source;
@@ -45,7 +45,7 @@ impl Poller {
     }
 
     pub(super) async fn upkeep(&mut self) {
-        self.upkeep_at = Deadline::now() + jittered(UPKEEP * 2);
+        self.upkeep_at = Deadline::now() + jittered(UPKEEP);
         self.subscribers.retain(|subscriber| !subscriber.events.is_closed());
         for table in self.tables() {
             let pool = self.pool.clone();
@@ -61,10 +61,6 @@ impl Poller {
                     let _ = subscriber.events.send(Event::Source(source));
                 }
             }
-        }
-        if self.feed.is_none() && self.sources.values().any(|source| *source == Source::Triggers) {
-            // It is tried again with the next upkeep.
-            let _ = self.begin_again().await;
         }
         self.prune();
     }
