@@ -4,6 +4,7 @@
 //! turn, beginning with the one that answered last; one that failed is passed over for a second while
 //! there is another, so that a dead server delays one look-up and not all.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,10 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgConnection, PgRow, PgTypeInfo};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Column, ConnectOptions, Postgres, Row, TypeInfo, ValueRef};
+use sqlx::{
+    AssertSqlSafe, Column, ConnectOptions, Either, Executor, Postgres, Row, SqlSafeStr, Statement, Type, TypeInfo,
+    ValueRef,
+};
 use tokio::sync::Semaphore;
 
 use super::super::TableError;
@@ -32,6 +36,8 @@ pub(super) struct Servers {
     /// The server that answered last.
     preferred: AtomicUsize,
     permits: Semaphore,
+    /// Whether PostgreSQL takes all values for texts; not known before the first connection.
+    texts_only: OnceLock<bool>,
 }
 
 #[derive(Debug)]
@@ -65,7 +71,12 @@ impl Servers {
         let Some(servers) = options(backend, path, file)? else { return Ok(None) };
         let server = |(name, options)| Server { name, options, idle: Mutex::default(), failed: Mutex::default() };
         let servers = servers.into_iter().map(server).collect();
-        Ok(Some(Self { servers, preferred: AtomicUsize::new(0), permits: Semaphore::new(MAX_CONNECTIONS) }))
+        Ok(Some(Self {
+            servers,
+            preferred: AtomicUsize::new(0),
+            permits: Semaphore::new(MAX_CONNECTIONS),
+            texts_only: OnceLock::new(),
+        }))
     }
 
     /// The rows that `statement` selects. `Ok(None)`: a column has a type that we do not show as Postfix does.
@@ -78,7 +89,10 @@ impl Servers {
         let mut failures = Vec::new();
         for index in up.into_iter().chain(down) {
             let server = &self.servers[index];
-            match server.query(statement, values, count > 1).await {
+            if self.texts_only.get() == Some(&false) {
+                return Ok(None);
+            }
+            match server.query(statement, values, count > 1, &self.texts_only).await {
                 Ok(rows) => {
                     self.preferred.store(index, Ordering::Relaxed);
                     *server.failed.lock() = None;
@@ -111,6 +125,7 @@ impl Server {
         statement: &str,
         values: &[String],
         bounded: bool,
+        texts_only: &OnceLock<bool>,
     ) -> Result<Option<Vec<Columns>>, QueryError> {
         // A kept connection may have been closed by the server meanwhile: then a new one is made.
         while let Some(mut connection) = self.take_idle() {
@@ -126,9 +141,26 @@ impl Server {
         } else {
             self.options.connect().await.map_err(unreachable)?
         };
-        match connection.query(statement, values).await {
+        let checked = match texts_only.get() {
+            Some(known) => Ok(*known),
+            None => connection.takes_texts(statement, values.len()).await,
+        };
+        let answer = match checked {
+            Ok(true) => connection.query(statement, values).await,
+            Ok(false) => {
+                // Another look-up may have found it out meanwhile: the same.
+                let _ = texts_only.set(false);
+                return Ok(None);
+            }
+            Err(error) => Err(error),
+        };
+        match answer {
             Ok(rows) => {
-                self.keep(connection);
+                // The connection that was used for the check has a named statement, which poolers between
+                // us and the server mix up: it is not kept.
+                if texts_only.set(true).is_err() {
+                    self.keep(connection);
+                }
                 Ok(rows)
             }
             Err(sqlx::Error::Io(error)) => Err(QueryError::Unreachable(error.to_string())),
@@ -161,6 +193,24 @@ impl Options {
 }
 
 impl Connection {
+    /// Whether the server takes each of the values for a text. PostgreSQL finds out what a value is from where
+    /// it stands; a number, for instance, would be read from our text as if it were a number's bytes.
+    async fn takes_texts(&mut self, statement: &str, values: usize) -> Result<bool, sqlx::Error> {
+        let Self::Postgres(connection) = self else { return Ok(true) };
+        let sql = AssertSqlSafe(statement.to_owned()).into_sql_str();
+        let types = vec![Untyped::type_info(); values];
+        let prepared = match connection.prepare_with(sql, &types).await {
+            Ok(prepared) => prepared,
+            // It could not find out what one is: indeterminate_datatype.
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P18") => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        Ok(match prepared.parameters() {
+            Some(Either::Left(types)) => types.iter().all(|kind| is_text(kind.name())),
+            _ => values == 0,
+        })
+    }
+
     async fn query(&mut self, statement: &str, values: &[String]) -> Result<Option<Vec<Columns>>, sqlx::Error> {
         let sql = AssertSqlSafe(statement.to_owned());
         match self {
@@ -238,7 +288,7 @@ fn postgres_row(row: &PgRow) -> Result<Option<Columns>, sqlx::Error> {
             _ => None,
         };
         columns.push(Some(match kind.as_str() {
-            "text" | "varchar" | "char" | "bpchar" | "name" | "unknown" | "citext" | "\"char\"" => bytes,
+            kind if is_text(kind) => bytes,
             "bool" => {
                 if bytes == [1] {
                     b"t".to_vec()
@@ -254,6 +304,12 @@ fn postgres_row(row: &PgRow) -> Result<Option<Columns>, sqlx::Error> {
         }));
     }
     Ok(Some(columns))
+}
+
+/// PostgreSQL's types that are sent as the bytes of their text.
+fn is_text(name: &str) -> bool {
+    let names = ["text", "varchar", "char", "bpchar", "name", "unknown", "citext"];
+    names.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 fn sqlite_row(row: &SqliteRow) -> Result<Option<Columns>, sqlx::Error> {
@@ -279,7 +335,7 @@ fn sqlite_row(row: &SqliteRow) -> Result<Option<Columns>, sqlx::Error> {
 /// would be compared with a `citext` column with regard to case.
 struct Untyped(String);
 
-impl sqlx::Type<Postgres> for Untyped {
+impl Type<Postgres> for Untyped {
     fn type_info() -> PgTypeInfo {
         PgTypeInfo::with_oid(Oid(0))
     }

@@ -32,6 +32,7 @@ pub(super) enum Backend {
 /// An open table.
 #[derive(Debug)]
 pub(super) struct SqlTable {
+    backend: Backend,
     statement: Statement,
     result_format: Template,
     needs: Needs,
@@ -91,7 +92,15 @@ pub(super) fn open(tables: &Tables, kind: &str, path: &str, text: &str) -> Resul
         "" => None,
         list => Some(MatchList::parse("domain", list, Subdomains::None, tables, &mut Reading::default())),
     };
-    Ok(Some(SqlTable { statement, result_format, needs, domains, expansion_limit, servers: Arc::new(servers) }))
+    Ok(Some(SqlTable {
+        backend,
+        statement,
+        result_format,
+        needs,
+        domains,
+        expansion_limit,
+        servers: Arc::new(servers),
+    }))
 }
 
 /// The query of the form before Postfix 2.2: `select_field`, `table`, `where_field`,
@@ -124,6 +133,10 @@ impl SqlTable {
         }
         if !self.needs.satisfied_by(&parts) {
             return Ok(Asked::Known(None));
+        }
+        // Before 3.8 Postfix told PostgreSQL that its bytes are Latin-1.
+        if self.backend == Backend::Postgres && !key.is_ascii() {
+            return Ok(Asked::NotSure);
         }
         let values = self.statement.values(&parts);
         let rows = match self.servers.query(self.statement.text(), &values).await {
