@@ -8,6 +8,7 @@
 //! - [`expand()`]: `$name` and its conditional forms;
 //! - [`Configuration`], [`View`]: parameters over Postfix's defaults, as a service sees them;
 //! - [`Tables`], [`Table`]: lookup tables;
+//! - [`policy`]: which restriction lists ask which policy service;
 //! - [`Resolver`]: the questions, each [`Answer`] with its [`Evidence`].
 //!
 //! Everywhere "no" and "could not ask" are different things: see [`Verdict`].
@@ -25,6 +26,7 @@ mod maincf;
 mod maps;
 mod mastercf;
 mod own;
+pub mod policy;
 mod resolver;
 mod settings;
 mod tables;

@@ -1,0 +1,115 @@
+//! Edits of main.cf texts as they are found in the field. `tests/connect.rs` lets Postfix check them.
+
+use std::path::Path;
+
+use super::*;
+use crate::build::BuildDefaults;
+
+const OURS: &str = "inet:127.0.0.1:3579";
+
+fn configuration(main: &str) -> Configuration {
+    Configuration::parse(Path::new("/p"), main.as_bytes(), b"", "vm", BuildDefaults::default()).unwrap()
+}
+
+fn connected(main: &str, section: Section, place: Place) -> String {
+    connect(&configuration(main), section, OURS, place).unwrap().after
+}
+
+#[test]
+fn what_was_there_stays() {
+    let multi = "compatibility_level = 3.6\nsmtpd_recipient_restrictions =\n  permit_mynetworks,\n# why\n  reject_unauth_destination\n";
+    for (main, section, place, expected) in [
+        (
+            multi,
+            Section::Recipient,
+            Place::First,
+            "check_policy_service inet:127.0.0.1:3579, permit_mynetworks, reject_unauth_destination",
+        ),
+        (
+            multi,
+            Section::Recipient,
+            Place::Last,
+            "permit_mynetworks, reject_unauth_destination, check_policy_service inet:127.0.0.1:3579",
+        ),
+        ("compatibility_level=3.6", Section::Data, Place::Last, "check_policy_service inet:127.0.0.1:3579"),
+        ("compatibility_level=3.6", Section::Recipient, Place::First, "check_policy_service inet:127.0.0.1:3579"),
+        (
+            "compatibility_level=3.6",
+            Section::Relay,
+            Place::Last,
+            "permit_mynetworks, permit_sasl_authenticated, defer_unauth_destination, check_policy_service inet:127.0.0.1:3579",
+        ),
+        (
+            "smtpd_client_restrictions = permit_mynetworks reject",
+            Section::Client,
+            Place::Last,
+            "permit_mynetworks, check_policy_service inet:127.0.0.1:3579, reject",
+        ),
+        (
+            "smtpd_client_restrictions = permit",
+            Section::Client,
+            Place::Last,
+            "check_policy_service inet:127.0.0.1:3579, permit",
+        ),
+        (
+            "smtpd_data_restrictions = $mine\nmine = reject_unauth_pipelining",
+            Section::Data,
+            Place::First,
+            "check_policy_service inet:127.0.0.1:3579, $mine",
+        ),
+    ] {
+        assert_eq!(connected(main, section, place), expected, "{main}");
+    }
+}
+
+#[test]
+fn relaying_is_kept_off() {
+    let after = connected("compatibility_level = 0", Section::Recipient, Place::First);
+    assert_eq!(
+        after,
+        "permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination, check_policy_service inet:127.0.0.1:3579"
+    );
+    let after = connected(
+        "smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks",
+        Section::Relay,
+        Place::First,
+    );
+    assert!(after.contains("defer_unauth_destination"), "{after}");
+    let guarded = "smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = reject_unauth_destination";
+    assert_eq!(connected(guarded, Section::Relay, Place::First), "check_policy_service inet:127.0.0.1:3579");
+}
+
+#[test]
+fn twice_changes_nothing_and_taking_out_gives_back_what_was() {
+    for main in [
+        "smtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination",
+        "smtpd_recipient_restrictions = permit_mynetworks reject_unauth_destination check_policy_service inet:127.0.0.1:99 permit",
+        "smtpd_recipient_restrictions = reject_unauth_destination",
+    ] {
+        for place in [Place::First, Place::Last] {
+            let edit = connect(&configuration(main), Section::Recipient, OURS, place).unwrap();
+            let now = configuration(&format!("{}={}", edit.parameter, edit.after));
+            let again = connect(&now, Section::Recipient, OURS, place);
+            assert!(matches!(again, Err(EditError::AlreadyConnected(..))), "{again:?}");
+            let back = disconnect(&now, Section::Recipient, OURS).unwrap();
+            let (words, was) = (split_list(&back.after), edit.before.unwrap());
+            assert_eq!(words, split_list(&was), "{main}");
+            assert!(matches!(
+                disconnect(&configuration(main), Section::Recipient, OURS),
+                Err(EditError::NotConnected(..))
+            ));
+        }
+    }
+}
+
+#[test]
+fn an_endpoint_with_settings_is_the_same_endpoint() {
+    let main = "smtpd_data_restrictions = check_policy_service { inet:localhost:3579, timeout=10s, { default_action = DUNNO } }, permit";
+    assert!(matches!(
+        connect(&configuration(main), Section::Data, OURS, Place::First),
+        Err(EditError::AlreadyConnected(..))
+    ));
+    assert_eq!(disconnect(&configuration(main), Section::Data, OURS).unwrap().after, "permit");
+    let class = "smtpd_restriction_classes = mine\nmine = check_policy_service inet:127.0.0.1:3579\nsmtpd_data_restrictions = mine";
+    assert!(matches!(disconnect(&configuration(class), Section::Data, OURS), Err(EditError::Elsewhere(..))));
+}
