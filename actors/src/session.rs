@@ -249,16 +249,16 @@ impl Conversation {
     fn log_ending(&self, query: &Query, ending: &Ending, took: std::time::Duration) {
         let micros = took.as_micros();
         match ending {
-            Ending::Answer { verdict, by, why } => info!(self.port.log, "verdict";
-                "action" => %verdict, "module" => &**by, "why" => &**why,
-                "micros" => micros, Asked(query)),
-            Ending::Disconnect { by, why } => warn!(self.port.log, "no verdict, connection ended";
-                "module" => &**by, "why" => why, "micros" => micros, Asked(query)),
+            Ending::Answer { verdict, by, why } => info!(self.port.log, "verdict"; Asked(query),
+                "action" => %verdict, "module" => &**by, "why" => &**why, "micros" => micros),
+            Ending::Disconnect { by, why } => warn!(self.port.log, "no verdict, connection ended"; Asked(query),
+                "module" => &**by, "why" => why, "micros" => micros),
         }
     }
 }
 
-/// The fields of a request that its log line shows. Bytes that are no plain text are escaped.
+/// The fields of a request that its log line shows, from the last to the first, as slog hands values over.
+/// Bytes that are no plain text are escaped.
 struct Asked<'a>(&'a Query);
 
 impl slog::KV for Asked<'_> {
@@ -267,12 +267,12 @@ impl slog::KV for Asked<'_> {
         let mut put = |key: &'static str, value: &[u8]| -> slog::Result {
             to.emit_arguments(key, &format_args!("{}", libvalvula::Printable::new(value)))
         };
-        put("instance", query.instance())?;
-        put("queue_id", query.queue_id())?;
-        put("stage", query.get(libvalvula::Attribute::ProtocolState).unwrap_or_default())?;
-        put("sender", query.sender())?;
-        put("recipient", query.recipient())?;
+        put("sasl_user", query.sasl_username())?;
         put("client", query.get(libvalvula::Attribute::ClientAddress).unwrap_or_default())?;
-        put("sasl_user", query.sasl_username())
+        put("recipient", query.recipient())?;
+        put("sender", query.sender())?;
+        put("stage", query.get(libvalvula::Attribute::ProtocolState).unwrap_or_default())?;
+        put("queue_id", query.queue_id())?;
+        put("instance", query.instance())
     }
 }
