@@ -7,6 +7,7 @@
 mod columns;
 #[cfg(test)]
 mod house;
+mod operating;
 mod questions;
 mod rarely;
 pub mod rules;

@@ -35,6 +35,11 @@ pub(crate) struct Chain {
     pub(crate) log: Logger,
 }
 
+/// The answer for a module that failed, with `on_failure = "defer"`.
+pub(crate) fn deferred() -> Verdict {
+    Verdict::defer(Text::new("4.3.0 Temporary problem of the policy server, try again later"))
+}
+
 /// What a chain comes to.
 pub(crate) enum Ending {
     /// This answer. `by` names the module that decided, empty when none had an opinion.
@@ -106,7 +111,7 @@ impl Chain {
             _ if settings.observe => None,
             OnFailure::Dunno => None,
             OnFailure::Defer => Some(Ending::Answer {
-                verdict: Verdict::defer(Text::new("4.3.0 Temporary problem of the policy server, try again later")),
+                verdict: deferred(),
                 by: name.clone(),
                 why: format!("{kind}: {}", failure.what).into(),
             }),

@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::counting::Counters;
 use crate::database::Database;
 use crate::local::Local;
+use crate::operate::{Done, Order, Refused};
 use crate::settings::Section;
 
 /// One request on its way through a chain: what Postfix sent, and where it came in.
@@ -143,6 +144,17 @@ pub trait Module: Send + Sync + 'static {
             };
             Explanation { outcome, trace: Vec::new() }
         })
+    }
+
+    /// Carries out what an operator asks of the module's own tables and counters (`valvulactl rule`, `quota`,
+    /// ...). Values are checked by the code that reads the tables, and reach the database bound.
+    fn operate(self: Arc<Self>, order: Order) -> BoxFuture<Result<Done, Refused>> {
+        Box::pin(async move { Err(order.unknown()) })
+    }
+
+    /// Returns when everything that was committed to the module's tables before the call is obeyed.
+    fn refresh(self: Arc<Self>) -> BoxFuture<Result<(), Unavailable>> {
+        Box::pin(async { Ok(()) })
     }
 
     /// The module's own facts for `-s` and `stats`, each a name and a value (rules loaded, writes pending).

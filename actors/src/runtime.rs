@@ -24,6 +24,7 @@ use crate::stats::{Batch, Snapshot, Stats, Totals};
 use crate::supervise::{Health, Restart, supervise};
 use crate::worker::{EndSessions, Flush, Install, Loaded, PortId, Replica, Worker};
 
+mod explaining;
 mod reporting;
 
 /// How often it is looked whether the last request in hand is answered, while stopping.
@@ -62,6 +63,12 @@ pub enum OrderError {
         /// What was asked for.
         name: String,
         /// What there is.
+        known: String,
+    },
+    /// None was named, and there are several.
+    #[error("name a listener; there are: {known}")]
+    Several {
+        /// Their names.
         known: String,
     },
 }

@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod database_tests;
 mod decide;
+mod operate;
 mod status;
 mod tables;
 
@@ -15,15 +16,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actors::module::{
-    BoxFuture, Configured, Decide, Explanation, Module, ModuleContext, ModuleType, Query, StartError,
+    BoxFuture, Configured, Decide, Explanation, Module, ModuleContext, ModuleType, Query, StartError, Unavailable,
 };
+use actors::operate::{Done, Order, Refused};
 use actors::settings::Section;
 use actors::watch::Followed;
 use serde_json::Value;
 
 use self::decide::{Case, Notes};
 use self::tables::Tables;
-use crate::questions;
+use crate::{operating, questions};
 use crate::rarely::Rarely;
 use crate::rules;
 
@@ -104,6 +106,14 @@ impl Module for Bwl {
             *trace = notes.trace;
             outcome
         }))
+    }
+
+    fn operate(self: Arc<Self>, order: Order) -> BoxFuture<Result<Done, Refused>> {
+        Box::pin(operate::carry_out(self, order))
+    }
+
+    fn refresh(self: Arc<Self>) -> BoxFuture<Result<(), Unavailable>> {
+        Box::pin(async move { operating::refresh(&self.followed).await })
     }
 
     fn status(&self) -> Vec<(&'static str, Value)> {

@@ -88,7 +88,7 @@ impl Follower for ExceptionsFollower {
 }
 
 /// What a row's text names: with an `@` inside, a user; without, a user or a domain.
-fn names(text: &str) -> Vec<Box<[u8]>> {
+pub(super) fn names(text: &str) -> Vec<Box<[u8]>> {
     let bare = text.strip_prefix('@').unwrap_or(text);
     if bare.is_empty() {
         return Vec::new();

@@ -5,6 +5,7 @@
 //! memory; `strict` then can't keep its promise and says "could not ask" where it would have passed.
 
 mod exceptions;
+mod operate;
 mod period;
 mod quota;
 pub(crate) mod settings;
@@ -19,6 +20,7 @@ use actors::counting::{Charging, Ledger};
 use actors::module::{
     BoxFuture, Configured, Decide, Explanation, Module, ModuleContext, ModuleType, Query, StartError, Unavailable,
 };
+use actors::operate::{Done, Order, Refused};
 use actors::settings::Section;
 use actors::watch::Followed;
 use arc_swap::ArcSwap;
@@ -28,7 +30,7 @@ use self::exceptions::Exceptions;
 use self::period::Moment;
 use self::quota::Quota;
 use self::settings::Settings;
-use crate::rules;
+use crate::{operating, rules};
 
 /// The registry's entry.
 pub static MODULE: Type = Type;
@@ -135,6 +137,14 @@ impl Module for Mquota {
             };
             Explanation { outcome, trace }
         })
+    }
+
+    fn operate(self: Arc<Self>, order: Order) -> BoxFuture<Result<Done, Refused>> {
+        Box::pin(async move { operate::carry_out(&self, order).await })
+    }
+
+    fn refresh(self: Arc<Self>) -> BoxFuture<Result<(), Unavailable>> {
+        Box::pin(async move { operating::refresh([&self.followed]).await })
     }
 
     fn status(&self) -> Vec<(&'static str, Value)> {

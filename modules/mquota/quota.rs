@@ -32,13 +32,7 @@ impl<'a> Quota<'a> {
         if event.worth == Worth::Nothing {
             return None;
         }
-        let limits = |index: usize| settings.periods.get(index).map(|period| (period.account, period.domain));
-        let (account_limits, domain_limits) = match (moment.period, settings.no_match) {
-            (Some(index), _) => limits(index).unwrap_or((NO_LIMITS, NO_LIMITS)),
-            (None, NoMatch::First) => limits(0).unwrap_or((NO_LIMITS, NO_LIMITS)),
-            (None, NoMatch::NoLimit) => (NO_LIMITS, NO_LIMITS),
-            (None, NoMatch::Reject) => (NOTHING, NO_LIMITS),
-        };
+        let (account_limits, domain_limits) = limits(settings, &moment);
         let draft = Draft {
             event,
             account: user.as_bytes(),
@@ -129,6 +123,17 @@ impl<'a> Quota<'a> {
             Due::GiveBack(count) => format!("to give back: {count}, of recipients refused later"),
         });
         lines
+    }
+}
+
+/// The limits of an account and of a domain that hold at `moment`.
+pub fn limits(settings: &Settings, moment: &Moment) -> (Limits, Limits) {
+    let limits = |index: usize| settings.periods.get(index).map(|period| (period.account, period.domain));
+    match (moment.period, settings.no_match) {
+        (Some(index), _) => limits(index).unwrap_or((NO_LIMITS, NO_LIMITS)),
+        (None, NoMatch::First) => limits(0).unwrap_or((NO_LIMITS, NO_LIMITS)),
+        (None, NoMatch::NoLimit) => (NO_LIMITS, NO_LIMITS),
+        (None, NoMatch::Reject) => (NOTHING, NO_LIMITS),
     }
 }
 

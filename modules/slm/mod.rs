@@ -6,21 +6,23 @@
 
 mod check;
 mod exceptions;
+mod operate;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 use actors::module::{
-    BoxFuture, Configured, Decide, Explanation, Module, ModuleContext, ModuleType, Query, StartError,
+    BoxFuture, Configured, Decide, Explanation, Module, ModuleContext, ModuleType, Query, StartError, Unavailable,
 };
+use actors::operate::{Done, Order, Refused};
 use actors::settings::Section;
 use actors::watch::Followed;
 use serde_json::Value;
 
 use self::check::{Case, Mode, Settings};
 use self::exceptions::Exception;
-use crate::questions;
+use crate::{operating, questions};
 use crate::rules::{self, RuleTable};
 use crate::trace::Trace;
 
@@ -90,6 +92,14 @@ impl Module for Slm {
         Box::pin(questions::explain(local, Arc::clone(&query), move |questions, trace| {
             self.case(&query).decide(questions, trace)
         }))
+    }
+
+    fn operate(self: Arc<Self>, order: Order) -> BoxFuture<Result<Done, Refused>> {
+        Box::pin(async move { operate::carry_out(&self.context, order).await })
+    }
+
+    fn refresh(self: Arc<Self>) -> BoxFuture<Result<(), Unavailable>> {
+        Box::pin(async move { operating::refresh([&self.followed]).await })
     }
 
     fn status(&self) -> Vec<(&'static str, Value)> {

@@ -4,16 +4,20 @@
 //! actor, on the system arbiter, and is carried out in a task, so that statistics can be had while a
 //! reload loads its rules.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::{Actor, ActorContext, Addr, Context, Handler, Message, Supervised};
 use actors::mail::post;
+use actors::operate::Order;
 use actors::supervise::{Restart, supervise};
 use futures_util::future::BoxFuture;
+use libvalvula::{Attribute, Request};
 use serde_json::{Value, json};
 use slog::{Level, Logger, info};
 use tokio::sync::oneshot;
 
+use super::operate;
 use super::service::Service;
 use crate::config::LEVELS;
 use crate::control::Operator;
@@ -58,7 +62,7 @@ impl Handler<Please> for Control {
     fn handle(&mut self, Please { command, reply }: Please, _: &mut Self::Context) {
         let (service, log) = (self.service.clone(), self.log.clone());
         actix_rt::spawn(async move {
-            if !matches!(command, Command::Stats | Command::Listeners) {
+            if !matches!(command, Command::Stats | Command::Listeners | Command::Explain { .. }) {
                 info!(log, "operator's command"; "command" => ?command);
             }
             // Who asked may have gone; the order is carried out all the same.
@@ -126,8 +130,26 @@ async fn carry_out(service: &Arc<Service>, command: Command) -> Reply {
         Command::Reload => {
             service.reload().await.map_err(|lines| Refusal::new(Code::Failed, lines.join("\n"))).and_then(done)
         }
+        Command::Explain { listener, request } => {
+            let request = request_of(&request)?;
+            as_json(&service.runtime().explain(listener.as_deref(), request).await.map_err(not_found)?)
+        }
+        Command::Operate { module, object, verb, arguments } => {
+            operate::carry_out(service.runtime(), &module, Order { object, verb, arguments }).await
+        }
         Command::LogLevel { level } => log_level(service, level),
     }
+}
+
+/// The request with these attributes, checked as one from the network is.
+fn request_of(attributes: &BTreeMap<String, String>) -> Result<Request, Refusal> {
+    let mut builder = Request::builder();
+    for (name, value) in attributes {
+        let attribute = Attribute::from_name(name.as_bytes())
+            .ok_or_else(|| Refusal::new(Code::BadRequest, format!("no request has an attribute {name:?}")))?;
+        builder = builder.set(attribute, value);
+    }
+    builder.build().map_err(|error| Refusal::new(Code::BadRequest, error.to_string()))
 }
 
 fn as_json(value: &impl serde::Serialize) -> Reply {

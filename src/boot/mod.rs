@@ -6,6 +6,7 @@
 //! that can go wrong before the ports listen ends the start with an exit code and one clear line each.
 
 mod control;
+mod operate;
 mod parts;
 mod service;
 

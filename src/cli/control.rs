@@ -8,16 +8,23 @@ use actors::stats::report::{ListenerReport, Report};
 use serde_json::Value;
 use structopt::StructOpt;
 
+use super::asked::Asked;
+use super::exceptions::{QuotaException, SlmException};
 use super::exit::{Exit, Failure};
-use super::status;
+use super::orders::Plan;
+use super::quota::Quota;
+use super::rule::Rule;
+use super::{explained, request, status, table};
 use crate::config;
-use crate::control::protocol::{Command, Refusal};
+use crate::control::protocol::{Code, Command, Refusal};
 use crate::control::{Client, ClientError};
 
 /// What is answered from memory.
-const SOON: Duration = Duration::from_secs(10);
+pub(super) const SOON: Duration = Duration::from_secs(10);
 /// A reload may wait for modules to load their rules.
 const RELOAD: Duration = Duration::from_secs(120);
+/// A chain has its own deadline; a database may be slow.
+const PATIENT: Duration = Duration::from_secs(90);
 
 /// Looks after a running valvulad.
 #[derive(Debug, StructOpt)]
@@ -79,11 +86,24 @@ pub enum Order {
         /// critical, error, warning, info, debug or trace
         level: Option<String>,
     },
+    /// Sends a request as Postfix would and prints the answer; what it costs is charged
+    Request(Asked),
+    /// Prints module by module how a listener comes to its answer; charges and changes nothing
+    Explain(Asked),
+    /// Looks after the black and white lists
+    Rule(Rule),
+    /// Looks after the exceptions of sender login mismatch
+    SlmException(SlmException),
+    /// Looks after the exceptions of the sending quotas
+    QuotaException(QuotaException),
+    /// Shows and resets sending quotas
+    Quota(Quota),
 }
 
 impl Order {
-    fn command(&self) -> Command {
-        match self {
+    /// What the daemon is asked; nothing for what is asked elsewhere.
+    fn command(&self) -> Option<Command> {
+        Some(match self {
             Self::Stats => Command::Stats,
             Self::Listeners => Command::Listeners,
             Self::Restart { target } => Command::Restart { target: target.clone() },
@@ -91,18 +111,47 @@ impl Order {
             Self::Resume { listener } => Command::Resume { listener: listener.clone() },
             Self::Reload => Command::Reload,
             Self::LogLevel { level } => Command::LogLevel { level: level.clone() },
+            Self::Explain(asked) => Command::Explain { listener: asked.listener.clone(), request: asked.attributes() },
+            Self::Rule(_) | Self::SlmException(_) | Self::QuotaException(_) | Self::Quota(_) => self.plan()?.command,
+            Self::Request(_) => return None,
+        })
+    }
+}
+
+impl Order {
+    /// What concerns a module's tables.
+    fn plan(&self) -> Option<Plan> {
+        match self {
+            Self::Rule(rule) => Some(rule.plan()),
+            Self::SlmException(exception) => Some(exception.plan()),
+            Self::QuotaException(exception) => Some(exception.plan()),
+            Self::Quota(quota) => Some(quota.plan()),
+            _ => None,
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        match self {
+            Self::Reload | Self::Restart { .. } => RELOAD,
+            Self::Stats | Self::Listeners | Self::Suspend { .. } | Self::Resume { .. } | Self::LogLevel { .. } => SOON,
+            _ => PATIENT,
         }
     }
 }
 
 /// Runs `valvulactl`: what it prints, or how it fails.
 pub fn run(flags: &Flags) -> Result<String, Failure> {
-    let socket = match (&flags.socket, &flags.config) {
-        (Some(socket), _) => socket.clone(),
-        (None, path) => control_socket(path.as_ref())?,
+    let socket = || match (&flags.socket, &flags.config) {
+        (Some(socket), _) => Ok(socket.clone()),
+        (None, path) => control_socket(path.as_ref()),
     };
-    let timeout = if matches!(flags.order, Order::Reload | Order::Restart { .. }) { RELOAD } else { SOON };
-    let answer = ask(&socket, &flags.order.command(), timeout)?;
+    let answer = match &flags.order {
+        Order::Request(asked) => request::run(asked, socket)?,
+        order => {
+            let command = order.command().expect("whatever is not asked elsewhere is asked of the daemon");
+            ask(&socket()?, &command, order.patience())?
+        }
+    };
     if flags.json { Ok(json(&answer)) } else { shown(&flags.order, answer) }
 }
 
@@ -123,8 +172,9 @@ pub fn ask(socket: &std::path::Path, command: &Command, timeout: Duration) -> Re
 fn failure(error: ClientError) -> Failure {
     match error {
         ClientError::NoDaemon { .. } | ClientError::NoAnswer { .. } => Failure::new(Exit::Unavailable, error),
-        ClientError::Refused(Refusal { message, .. }) => {
-            Failure { exit: Exit::No, lines: message.lines().map(str::to_owned).collect() }
+        ClientError::Refused(Refusal { message, code }) => {
+            let exit = if code == Code::CouldNotAsk { Exit::CouldNotAsk } else { Exit::No };
+            Failure { exit, lines: message.lines().map(str::to_owned).collect() }
         }
     }
 }
@@ -140,41 +190,40 @@ pub fn json(answer: &Value) -> String {
 }
 
 fn shown(order: &Order, answer: Value) -> Result<String, Failure> {
+    if let Some(plan) = order.plan() {
+        return Ok((plan.show)(&answer));
+    }
     Ok(match order {
         Order::Stats => stats_text(answer)?,
-        Order::Listeners => table(&understood::<Vec<ListenerReport>>(answer)?),
+        Order::Listeners => listeners(&understood::<Vec<ListenerReport>>(answer)?),
+        Order::Request(_) => request::text(&answer),
+        Order::Explain(_) => explained::text(&understood(answer)?),
         Order::LogLevel { .. } => answer["level"].as_str().unwrap_or_default().to_owned(),
         _ => answer["done"].as_str().unwrap_or("done").to_owned(),
     })
 }
 
-fn understood<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, Failure> {
+pub(super) fn understood<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, Failure> {
     let other =
         |error| format!("the daemon's answer is not understood ({error}): is it of another version? --json shows it");
     serde_json::from_value(answer).map_err(|error| Failure::new(Exit::Unavailable, other(error)))
 }
 
-fn table(listeners: &[ListenerReport]) -> String {
-    let mut rows = vec![["NAME", "STATE", "ADDRESS", "CONNECTIONS", "REQUESTS", "CHAIN"].map(str::to_owned)];
-    rows.extend(listeners.iter().map(|listener| {
-        [
-            listener.name.clone(),
-            listener.state.clone(),
-            listener.address.clone(),
-            format!("{}/{}", listener.connections, listener.max_connections),
-            listener.requests.count.to_string(),
-            listener.modules.join(" "),
-        ]
-    }));
-    let widths: Vec<_> =
-        (0..6).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
-    let mut text = String::new();
-    for row in rows {
-        let line: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text += line.join("  ").trim_end();
-        text.push('\n');
-    }
-    text
+fn listeners(listeners: &[ListenerReport]) -> String {
+    let rows: Vec<_> = listeners
+        .iter()
+        .map(|listener| {
+            vec![
+                listener.name.clone(),
+                listener.state.clone(),
+                listener.address.clone(),
+                format!("{}/{}", listener.connections, listener.max_connections),
+                listener.requests.count.to_string(),
+                listener.modules.join(" "),
+            ]
+        })
+        .collect();
+    table::aligned(&["NAME", "STATE", "ADDRESS", "CONNECTIONS", "REQUESTS", "CHAIN"], &rows, "no listeners")
 }
 
 #[cfg(test)]
@@ -198,7 +247,7 @@ mod tests {
             (&["log-level"], Command::LogLevel { level: None }),
             (&["log-level", "debug"], Command::LogLevel { level: Some("debug".into()) }),
         ] {
-            assert_eq!(read(arguments).unwrap().order.command(), command);
+            assert_eq!(read(arguments).unwrap().order.command(), Some(command));
         }
         assert!(read(&["listeners", "--json"]).unwrap().json);
     }
@@ -224,7 +273,7 @@ mod tests {
             ..ListenerReport::default()
         };
         assert_eq!(
-            table(&[listener]),
+            listeners(&[listener]),
             "NAME        STATE      ADDRESS         CONNECTIONS  REQUESTS  CHAIN\n\
              submission  listening  127.0.0.1:3579  0/2000       0         bwl slm\n"
         );

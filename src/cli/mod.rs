@@ -1,9 +1,17 @@
 //! The command lines of both programs: their flags, what they print, how they end.
 
+mod asked;
 pub mod control;
 pub mod database;
+mod exceptions;
 pub mod exit;
+mod explained;
 pub mod flags;
 pub mod local;
+mod orders;
 pub mod ping;
+mod quota;
+mod request;
+mod rule;
 pub mod status;
+mod table;

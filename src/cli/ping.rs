@@ -35,7 +35,7 @@ pub async fn ping(listeners: &[ListenerSettings]) -> Vec<String> {
 }
 
 /// A listener on every address is asked on loopback.
-fn reachable(endpoint: &Endpoint) -> Endpoint {
+pub(super) fn reachable(endpoint: &Endpoint) -> Endpoint {
     match endpoint {
         Endpoint::Tcp(address) if address.ip().is_unspecified() => {
             let mut address = *address;

@@ -9,6 +9,8 @@
 //! `v` is the version of the protocol. A daemon refuses another version, and a command or key that it does
 //! not know, by name: an older daemon never does half of what a newer tool asked for.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -42,6 +44,25 @@ pub enum Command {
     },
     /// Read the configuration again.
     Reload,
+    /// Say what a listener would answer to a request, without any effect.
+    Explain {
+        /// Its name; absent: the only one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        listener: Option<String>,
+        /// The request's attributes, by Postfix's names.
+        request: BTreeMap<String, String>,
+    },
+    /// Something that concerns a module's own tables or counters: see [`actors::operate`].
+    Operate {
+        /// The module's name or, when several have it, their kind.
+        module: String,
+        /// What it is about: `rule`.
+        object: String,
+        /// What is to be done: `add`.
+        verb: String,
+        /// With what.
+        arguments: Map<String, Value>,
+    },
     /// Say or change what is logged.
     LogLevel {
         /// The new level; absent: only say.
@@ -72,6 +93,12 @@ pub enum Code {
     NotAllowed,
     /// There is nothing of that name.
     NotFound,
+    /// It can't be meant so.
+    Invalid,
+    /// It is there already.
+    Exists,
+    /// A database did not answer.
+    CouldNotAsk,
     /// It was tried and did not work.
     Failed,
     /// Any kind that a newer daemon knows.

@@ -1,0 +1,219 @@
+//! `valvulactl rule`, `slm-exception`, `quota-exception` and `quota`: what an operator changes through the
+//! running daemon is obeyed by the next request, and refusals are told apart by their exit codes.
+
+#![allow(clippy::unwrap_used)] // a test may be blunt, its helpers too
+
+use serde_json::Value;
+use support::{Connection, Daemon, Home, Output, Request, programs};
+
+const SETTINGS: &str = "
+[postfix]
+autodetect = false
+local_domains = [\"home.example\"]
+local_addresses = [\"ann@home.example\", \"ben@home.example\"]
+[module.slm]
+mode = \"full\"
+[module.mquota]
+timezone = \"UTC\"
+[[module.mquota.period]]
+label = \"all day\"
+from = \"00:00\"
+to = \"00:00\"
+global = 2
+domain_global = 100
+";
+
+struct Scene {
+    home: Home,
+    address: support::Address,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let address: support::Address = support::loopback().into();
+        let listener = format!(
+            "[[listener]]\nname = \"in\"\naddress = \"{address}\"\nmodules = [\"bwl\", \"slm\", \"mquota\"]\n{SETTINGS}"
+        );
+        Self { home: Home::with(programs!(), &listener), address }
+    }
+
+    fn ask(&self, request: &Request) -> String {
+        Connection::open(&self.address).unwrap().ask(request).unwrap()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.home.valvulactl(arguments)
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(&[arguments, &["--json"]].concat()).ok();
+        serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", output.stdout))
+    }
+
+    #[track_caller]
+    fn refused(&self, arguments: &[&str], code: i32, says: &str) {
+        let output = self.run(arguments);
+        assert_eq!(output.code, Some(code), "{arguments:?}: {}{}", output.stdout, output.stderr);
+        assert!(output.stderr.contains(says), "{arguments:?}: {}", output.stderr);
+    }
+}
+
+fn started(scene: &Scene) -> Daemon<'_> {
+    scene.home.start()
+}
+
+#[test]
+fn a_rule_is_obeyed_by_the_next_request() {
+    let scene = Scene::new();
+    let _daemon = started(&scene);
+    let bad = Request::rcpt("bad@away.example", "ann@home.example");
+    assert!(scene.ask(&bad).starts_with("DUNNO"));
+    assert_eq!(scene.run(&["rule", "list"]).ok().stdout, "no rules\n");
+
+    let added = scene.run(&[
+        "rule",
+        "add",
+        "global",
+        "--source",
+        "bad@away.example",
+        "--status",
+        "reject",
+        "--note",
+        "it's spam",
+    ]);
+    assert_eq!(added.ok().stdout, "rule global:1 added\n");
+    assert!(scene.ask(&bad).starts_with("REJECT"), "obeyed at once");
+    let list = scene.run(&["rule", "list"]).ok().stdout;
+    let lines: Vec<_> = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(lines, ["RULE STATE STATUS SENDER FOR USERS NOTE", "global:1 active reject bad@away.example it's spam"]);
+    let rules = scene.json(&["rule", "list", "--contains", "SPAM"]);
+    assert_eq!(rules["rules"][0]["rule"], "global:1");
+
+    let trial = scene.run(&["rule", "test", "bad@away.example", "ann@home.example"]).ok().stdout;
+    assert!(trial.starts_with("REJECT ") && trial.contains("bwl_global 1:"), "{trial}");
+
+    scene.run(&["rule", "disable", "global:1"]).ok();
+    assert!(scene.ask(&bad).starts_with("DUNNO"));
+    let trial = scene.run(&["rule", "test", "bad@away.example", "ann@home.example"]).ok().stdout;
+    assert!(trial.starts_with("no rule decides\n") && trial.contains("bwl_global 1: disabled"), "{trial}");
+    scene.run(&["rule", "enable", "global:1"]).ok();
+    assert!(scene.ask(&bad).starts_with("REJECT"));
+    assert_eq!(scene.run(&["rule", "remove", "global:1"]).ok().stdout, "rule global:1 removed\n");
+    assert!(scene.ask(&bad).starts_with("DUNNO"));
+
+    scene.run(&["rule", "add", "account", "ann@home.example", "--status", "discard"]).ok();
+    assert!(scene.ask(&bad).starts_with("DISCARD"));
+    scene.run(&["rule", "add", "domain", "home.example", "--source", "x.example", "--status", "reject"]).ok();
+    assert!(scene.ask(&Request::rcpt("a@x.example", "ben@home.example")).starts_with("REJECT"));
+    scene.run(&["rule", "add", "sasl", "ben@home.example", "--note", "-stolen"]).ok();
+    assert!(
+        scene.ask(&Request::rcpt("ben@home.example", "x@y.example").sasl("ben@home.example")).starts_with("REJECT")
+    );
+    assert_eq!(
+        scene.json(&["rule", "list", "--table", "sasl", "--table", "domain"])["rules"].as_array().unwrap().len(),
+        2
+    );
+}
+
+#[test]
+fn what_is_refused_says_why_and_exits_with_its_code() {
+    let scene = Scene::new();
+    scene.refused(&["rule", "list"], 69, "no daemon answers");
+    let _daemon = started(&scene);
+    scene.refused(&["rule", "add", "global", "--source", "*", "--status", "reject"], 1, "too broad");
+    scene.refused(&["rule", "add", "global", "--source", "a.example", "--status", "rejct"], 1, "rejct");
+    scene.refused(&["rule", "add", "global", "--status", "reject"], 1, "every mail");
+    scene.refused(&["rule", "remove", "global:9"], 1, "global:9");
+    scene.refused(&["rule", "remove", "9"], 1, "names no rule");
+    scene.run(&["rule", "add", "global", "--source", "a.example", "--status", "reject"]).ok();
+    scene.refused(&["rule", "add", "global", "--source", "@A.example", "--status", "reject"], 1, "global:1");
+    for usage in [
+        &["rule"][..],
+        &["rule", "add"],
+        &["rule", "add", "global"],
+        &["rule", "add", "nowhere", "--status", "ok"],
+        &["rule", "remove"],
+        &["rule", "list", "--active", "--disabled"],
+        &["quota", "reset"],
+        &["slm-exception", "remove", "x"],
+    ] {
+        scene.refused(usage, 64, "");
+    }
+    scene.refused(&["slm-exception", "remove", "9"], 1, "no exception 9");
+    scene.refused(&["quota-exception", "add", "@"], 1, "neither");
+    scene.refused(&["quota", "reset", "nobody@home.example"], 1, "nobody@home.example");
+    scene.refused(&["quota", "show", "--module", "other"], 1, "modules in service: bwl, mquota, slm");
+}
+
+#[test]
+fn exceptions_are_obeyed_by_the_next_request() {
+    let scene = Scene::new();
+    let _daemon = started(&scene);
+    let as_other = Request::rcpt("ben@home.example", "x@y.example").sasl("ann@home.example");
+    assert!(scene.ask(&as_other).starts_with("REJECT"), "mode full");
+    let added =
+        scene.run(&["slm-exception", "add", "ann@home.example", "--sender", "ben@home.example", "--note", "her boss"]);
+    assert_eq!(added.ok().stdout, "exception 1 added\n");
+    assert!(scene.ask(&as_other).starts_with("DUNNO"));
+    scene.refused(&["slm-exception", "add", "ANN@home.example", "--sender", "ben@home.example"], 1, "exception 1");
+    let list = scene.run(&["slm-exception", "list"]).ok().stdout;
+    assert!(list.contains("ann@home.example  ben@home.example  her boss"), "{list}");
+    scene.run(&["slm-exception", "remove", "1"]).ok();
+    assert!(scene.ask(&as_other).starts_with("REJECT"));
+    scene.run(&["slm-exception", "add", "ann@home.example"]).ok();
+    assert!(scene.ask(&as_other).starts_with("DUNNO"), "any sender");
+}
+
+#[test]
+fn quotas_are_shown_reset_and_lifted() {
+    let scene = Scene::new();
+    let _daemon = started(&scene);
+    let send =
+        || scene.ask(&Request::rcpt("ann@home.example", "x@y.example").sasl("ann@home.example").set("instance", ""));
+    let used = |name: &str, side: &str| {
+        let shown = scene.json(&["quota", "show", name]);
+        let windows = shown["windows"].as_array().unwrap();
+        let global = windows.iter().find(|row| row["window"] == "global" && row["side"] == side);
+        global.map_or(-1, |row| row["used"].as_i64().unwrap())
+    };
+    assert_eq!(scene.run(&["quota", "show"]).ok().stdout, "period: all day\nnothing is used\n");
+    assert_eq!(used("ann@home.example", "account"), 0, "who is asked for has a line");
+    assert!(send().starts_with("DUNNO") && send().starts_with("DUNNO"));
+    let explained = scene.json(&[
+        "explain",
+        "--sender",
+        "ann@home.example",
+        "--recipient",
+        "x@y.example",
+        "--sasl",
+        "ann@home.example",
+    ]);
+    assert_eq!(explained["by"], "mquota", "{explained}");
+    assert!(explained["why"].as_str().unwrap().contains("used 2 + 1 > 2"), "{explained}");
+    assert!(send().starts_with("REJECT"), "the third");
+    assert_eq!(
+        (used("ANN@home.example", "account"), used("home.example", "domain")),
+        (2, 2),
+        "explain charged nothing"
+    );
+    let shown = scene.run(&["quota", "show", "--top", "1"]).ok().stdout;
+    let full: Vec<_> = shown
+        .lines()
+        .filter(|line| line.contains("global"))
+        .map(|line| line.split_whitespace().take(5).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(full, ["account ann@home.example global 2 2"], "{shown}");
+    assert!(shown.lines().any(|line| line.contains("global") && line.ends_with("UTC")), "when it opens: {shown}");
+
+    scene.run(&["quota", "reset", "ann@home.example"]).ok();
+    assert_eq!((used("ann@home.example", "account"), used("home.example", "domain")), (0, 2));
+    assert!(send().starts_with("DUNNO") && send().starts_with("DUNNO") && send().starts_with("REJECT"));
+
+    let added = scene.run(&["quota-exception", "add", "home.example", "--note", "ours"]).ok().stdout;
+    assert_eq!(added, "exception 1 added\n");
+    assert!(send().starts_with("DUNNO"));
+    scene.refused(&["quota-exception", "add", "@home.example"], 1, "exception 1");
+    assert!(scene.run(&["quota-exception", "list", "--contains", "OURS"]).ok().stdout.contains("home.example"));
+    scene.run(&["quota-exception", "remove", "1"]).ok();
+    assert!(send().starts_with("REJECT"));
+}
