@@ -333,7 +333,7 @@ impl Runtime {
         Err(OrderError::Unknown {
             kind: "listener, module or actor",
             name: name.to_owned(),
-            known: ports.chain(modules).chain(["stats"]).collect::<Vec<_>>().join(", "),
+            known: ports.chain(modules).chain(["stats", "postfix", "store"]).collect::<Vec<_>>().join(", "),
         })
     }
 

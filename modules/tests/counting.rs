@@ -73,6 +73,26 @@ async fn exactly_the_limit_passes_with_two_daemons_on_one_postgresql() {
     exactly_the_limit_passes(Engine::Postgres, 2, STRICT).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_restarted_in_the_middle_loses_and_adds_nothing() {
+    for settings in [STRICT, Settings::default()] {
+        let sql = TestDatabase::new(Engine::Sqlite);
+        let daemons = [Daemon::start(&sql, settings).await];
+        let counters = daemons[0].counters.clone();
+        let restarts = tokio::spawn(async move {
+            for _ in 0..200 {
+                counters.restart().await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        assert_eq!(race(&daemons, 5000).await, 5000);
+        restarts.await.unwrap();
+        let [daemon] = daemons;
+        daemon.stop().await;
+        assert_eq!(daemon::stored(&sql, "ann@example.com"), 5000);
+    }
+}
+
 #[tokio::test]
 async fn counters_are_read_back_by_the_next_daemon() {
     for engine in Engine::ALL {

@@ -167,6 +167,10 @@ impl Service {
                 self.local.questions.restart();
                 Ok("postfix restarted".to_owned())
             }
+            "store" => {
+                self.given.counters.restart().await;
+                Ok("store restarted".to_owned())
+            }
             _ => self.runtime.restart(target).map(|restarted| match restarted {
                 Restarted::Port => format!("listener {target} restarted"),
                 Restarted::Module => format!("module {target} restarted on all workers"),

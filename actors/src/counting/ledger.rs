@@ -117,6 +117,8 @@ pub(super) enum Order {
     Flush(oneshot::Sender<Result<(), String>>),
     /// Set the counters of this name to nothing used.
     Reset(Vec<u8>, oneshot::Sender<Result<u64, String>>),
+    /// Begin anew, with all that is not written.
+    Restart(oneshot::Sender<Result<(), String>>),
     /// Write what is not written and end.
     Close(oneshot::Sender<Result<(), String>>),
 }
@@ -274,6 +276,15 @@ impl Ledger {
     pub async fn flush(&self) -> Result<(), String> {
         let (done, answer) = oneshot::channel();
         self.order(Order::Flush(done), answer).await
+    }
+
+    /// Restarts the writer: nothing that it holds is lost, and nobody who is counted notices.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub async fn restart(&self) -> Result<(), String> {
+        let (done, answer) = oneshot::channel();
+        self.order(Order::Restart(done), answer).await
     }
 
     /// Writes what is not written yet, and ends the writer.

@@ -121,6 +121,15 @@ impl Counters {
         database.write(|pool| async move { pool.execute_raw(statement).await }).await.map(|done| done.rows_affected())
     }
 
+    /// Restarts the writers; nothing they hold is lost.
+    pub async fn restart(&self) {
+        let ledgers: Vec<_> = self.0.ledgers.lock().await.values().cloned().collect();
+        for ledger in ledgers {
+            // Only one that has ended for good refuses: the daemon stops.
+            let _ = ledger.restart().await;
+        }
+    }
+
     /// Writes all that is not written yet and ends. What could not be written is logged: it is lost.
     pub async fn close(&self) {
         let ledgers: Vec<_> = self.0.ledgers.lock().await.drain().collect();

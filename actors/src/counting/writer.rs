@@ -8,13 +8,15 @@
 //! what is over a limit and answers "could not ask" to the rest.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use sea_orm::{ConnectionTrait as _, DbErr, Statement};
 use slog::{Logger, error, info, warn};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::book::{Key, Limits, Ruling, Undo};
 use super::fault::{Fault, fault};
@@ -23,6 +25,7 @@ use super::rows::{Batch, Row};
 use super::sql::{Sql, Stored, stored};
 use crate::database::Database;
 use crate::module::Unavailable;
+use crate::supervise::panic_text;
 
 /// Rows of one statement: SQLite takes 32,766 parameters, a row has 13.
 const MAX_ROWS: usize = 2000;
@@ -38,6 +41,17 @@ const CLEANING: Duration = Duration::from_secs(600);
 pub(super) const CLOSED_SECONDS: i64 = 86_400;
 /// How long a refusal that was held against the database holds without asking again.
 pub(super) const CONFIRMED: Duration = Duration::from_secs(1);
+
+/// Before a writer that crashed begins anew.
+const CRASHED: Duration = Duration::from_millis(100);
+
+/// Why a writer stopped working.
+enum Ended {
+    /// It was told to end, or nobody is left.
+    Closed,
+    /// It was told to begin anew.
+    Restart,
+}
 
 /// What became of a batch.
 pub(super) enum Written {
@@ -81,8 +95,22 @@ impl Writer {
         }
     }
 
-    /// Works until it is told to close, or nobody is left to tell it anything.
+    /// Works until it is told to close, or nobody is left to tell it anything. A panic ends only what was
+    /// in hand: what is not known to be written stays, and is written after the restart.
     pub(super) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+        loop {
+            match AssertUnwindSafe(self.work(&mut orders)).catch_unwind().await {
+                Ok(Ended::Closed) => return,
+                Ok(Ended::Restart) => info!(self.log, "writer of counters restarted by order"),
+                Err(panic) => {
+                    error!(self.log, "writer of counters crashed, restarting"; "panic" => panic_text(&*panic));
+                    sleep(CRASHED).await;
+                }
+            }
+        }
+    }
+
+    async fn work(&mut self, orders: &mut mpsc::UnboundedReceiver<Order>) -> Ended {
         let shared = self.shared.clone();
         let mut next = Instant::now() + self.pause();
         loop {
@@ -95,13 +123,17 @@ impl Writer {
                     Some(Order::Reset(name, done)) => {
                         let _ = done.send(self.reset(&name).await);
                     }
+                    Some(Order::Restart(done)) => {
+                        let _ = done.send(Ok(()));
+                        return Ended::Restart;
+                    }
                     Some(Order::Close(done)) => {
                         let _ = done.send(self.close().await);
-                        return;
+                        return Ended::Closed;
                     }
                     None => {
                         let _ = self.close().await;
-                        return;
+                        return Ended::Closed;
                     }
                 },
                 () = shared.queue.woken() => {
