@@ -162,15 +162,24 @@ impl Resolver {
 
     /// Is mail for `recipient` delivered here: is its domain local? An address without domain is one of
     /// `$myorigin`. A recipient that Postfix would send on (`user%elsewhere@here`, with
-    /// `allow_percent_hack`) is judged by where it goes.
+    /// `allow_percent_hack`) is judged by where it goes; one with a route in another local domain is none,
+    /// unless `allow_untrusted_routing` is on, as for `reject_unauth_destination`.
     pub async fn is_local_delivery(&self, recipient: &AddressKey) -> Answer {
         let mut evidence = Evidence::default();
-        let domain = match &self.postfix {
-            _ if recipient.is_empty() => Vec::new(),
-            Some(postfix) => self.routed(postfix, recipient, &mut evidence).await.1,
-            None => recipient.domain().to_vec(),
+        let (local, domain) = match &self.postfix {
+            _ if recipient.is_empty() => (Vec::new(), Vec::new()),
+            Some(postfix) => self.routed(postfix, recipient, &mut evidence).await,
+            None => (recipient.local_part().to_vec(), recipient.domain().to_vec()),
         };
-        let verdict = self.local_domain(&domain, &mut evidence).await;
+        let mut verdict = self.local_domain(&domain, &mut evidence).await;
+        if let Some(postfix) = &self.postfix
+            && verdict != Verdict::No
+            && !postfix.parameters.allow_untrusted_routing
+            && postfix.next_hop(&local).is_some()
+        {
+            evidence.push("allow_untrusted_routing = no", "", &local, Outcome::Excludes);
+            verdict = Verdict::No;
+        }
         Answer { verdict, evidence }
     }
 
@@ -182,14 +191,13 @@ impl Resolver {
             Some(at) => (address[..at].to_vec(), libvalvula::domain_key(&address[at + 1..]).into_owned()),
             None => (address.to_vec(), parameters.myorigin.clone()),
         };
-        let hop = |local: &[u8]| next_hop(local, parameters.swap_bangpath, parameters.allow_percent_hack);
         let written = address.as_bytes();
-        let (mut local, mut domain) = match hop(written) {
+        let (mut local, mut domain) = match postfix.next_hop(written) {
             Some(next) if !address.has_domain() => complete(&next),
             _ => complete(written),
         };
         for _ in 0..MAX_ROUTE {
-            let Some(next) = hop(&local) else { break };
+            let Some(next) = postfix.next_hop(&local) else { break };
             let mut trial = Evidence::default();
             match self.in_mydestination(postfix, &spellings(&domain), &mut trial).await {
                 Verdict::Yes => {
@@ -235,6 +243,13 @@ impl Resolver {
             Err(()) => None,
         };
         Owners { logins, evidence }
+    }
+}
+
+impl Postfix {
+    /// Where the route in a local part leads, with the forms that are switched on.
+    fn next_hop(&self, local: &[u8]) -> Option<Vec<u8>> {
+        next_hop(local, self.parameters.swap_bangpath, self.parameters.allow_percent_hack)
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) struct Parameters {
     pub double_bounce_sender: Vec<u8>,
     pub allow_percent_hack: bool,
     pub swap_bangpath: bool,
+    pub allow_untrusted_routing: bool,
 }
 
 impl Parameters {
@@ -68,6 +69,7 @@ impl Parameters {
             double_bounce_sender: reader.get("double_bounce_sender").to_ascii_lowercase().into_bytes(),
             allow_percent_hack: reader.flag("allow_percent_hack"),
             swap_bangpath: reader.flag("swap_bangpath"),
+            allow_untrusted_routing: reader.flag("allow_untrusted_routing"),
         };
         if reader.faults.is_empty() { Ok((parameters, reader.reading)) } else { Err(reader.faults) }
     }

@@ -52,6 +52,8 @@ fn open_type(tables: &Tables, kind: &str, name: &str) -> (Kind, bool) {
     let folded = |key: &str| tables.shared.folded(key);
     let opened = match kind {
         "static" => Ok(Kind::Static(braces_off(name).as_bytes().to_vec())),
+        // A key in quotes has rules of its own.
+        "inline" if name.contains('"') => Ok(Kind::Postmap),
         "inline" => text::inline(name, &folded).map(Kind::Map),
         "texthash" => read(name).and_then(|text| text::texthash(&text, &folded)).map(Kind::Map),
         "regexp" | "pcre" | "cidr" if name.starts_with('{') => Ok(Kind::Postmap),
