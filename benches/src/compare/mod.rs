@@ -104,8 +104,10 @@ impl Comparison<'_> {
             let (base, subject) = match servers {
                 Ok(servers) => servers,
                 Err(error) => {
-                    (self.progress)(&format!("can't be measured: {error:#}"));
-                    lines.push(Line::Skipped(scenario, format!("{error:#}")));
+                    // What is private to this run is left out of a table that may be published.
+                    let why = format!("{error:#}").replace(&format!("{}/", self.directory.display()), "");
+                    (self.progress)(&format!("can't be measured: {why}"));
+                    lines.push(Line::Skipped(scenario, why));
                     continue;
                 }
             };

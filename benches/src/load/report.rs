@@ -25,7 +25,8 @@ const KINDS: usize = 64;
 impl Tally {
     pub fn new() -> Self {
         Self {
-            latency: Histogram::new(3).expect("three digits are in range"),
+            // From a nanosecond to an hour; longer than that is shown as an hour.
+            latency: Histogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("the bounds are in range"),
             actions: BTreeMap::new(),
             done: 0,
             errors: Errors::default(),
@@ -46,7 +47,7 @@ impl Tally {
     }
 
     pub fn add(&mut self, other: Self) {
-        self.latency.add(other.latency).expect("histograms grow by themselves");
+        self.latency.add(other.latency).expect("all histograms have the same bounds");
         for (action, count) in other.actions {
             *self.actions.entry(action).or_default() += count;
         }

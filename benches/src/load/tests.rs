@@ -110,6 +110,25 @@ fn idle_connections_are_counted() {
 }
 
 #[test]
+fn latency_is_that_of_the_server() {
+    let address = server(|mut stream| {
+        let mut request = [0; 4096];
+        while stream.read(&mut request).is_ok_and(|read| read > 0) {
+            crate::pause(Duration::from_millis(20));
+            if stream.write_all(b"action=DUNNO\n\n").is_err() {
+                break;
+            }
+        }
+    });
+    let report = load(&["--addr", &address, "--conns", "1", "--total", "5", "--secs", "30"]);
+    assert!(report.p50_us >= 20_000.0 && report.mean_us >= 20_000.0 && report.max_us >= report.p99_us, "{report}");
+    // In the open loop it counts from when a request was due: half of these wait for their turn.
+    let flags = ["--addr", &address, "--conns", "1", "--rate", "100", "--secs", "1", "--warmup", "0"];
+    let report = load(&flags);
+    assert!(report.p50_us >= 100_000.0 && report.backlog > 0, "{report}");
+}
+
+#[test]
 fn a_report_reads_as_it_was_written() {
     let report = Report { done: 3, rate: 1.5, actions: [("OK".to_owned(), 3)].into(), ..Report::default() };
     let json = serde_json::to_string(&report).expect("JSON");
