@@ -73,6 +73,16 @@ pub fn own_cpu() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
+/// CPU seconds that the whole machine has spent on something, what a hypervisor took away included.
+pub fn machine_cpu() -> f64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let line = stat.lines().next().unwrap_or_default();
+    // cpu user nice system idle iowait irq softirq steal ...
+    let ticks: f64 =
+        [1, 2, 3, 6, 7, 8].iter().filter_map(|field| line.split_whitespace().nth(*field)?.parse::<f64>().ok()).sum();
+    ticks / rustix::param::clock_ticks_per_second() as f64
+}
+
 /// The number in a line of /proc/PID/status.
 fn field(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -89,6 +99,7 @@ mod tests {
         let usage = Usage::of(std::process::id());
         assert!(usage.rss_kib > 100 && usage.threads >= 1, "{usage:?}");
         assert!(own_cpu() > before);
+        assert!(machine_cpu() > before);
         assert_eq!(Usage::of(u32::MAX), Usage::default());
     }
 

@@ -56,8 +56,8 @@ impl Rounds {
 /// The table in Markdown.
 pub fn markdown(lines: &[Line]) -> String {
     let mut table = String::from(
-        "| scenario | over | measured | ratio | rounds | must | aim | p50 us | p99 us | CPU us a request | generator |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|\n",
+        "| scenario | over | measured | ratio | rounds | must | aim | p50 us | p99 us | CPU us a request | times | generator | others |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     let mut skipped = String::new();
     for line in lines {
@@ -69,7 +69,7 @@ pub fn markdown(lines: &[Line]) -> String {
                 let (must, aim) = goals(scenario);
                 writeln!(
                     table,
-                    "| {} | {base:.2} KiB | {subject:.2} KiB | | | {must} | {aim} | | | | |",
+                    "| {} | {base:.2} KiB | {subject:.2} KiB | | | {must} | {aim} | | | | | | |",
                     scenario.title
                 )
             }
@@ -79,7 +79,28 @@ pub fn markdown(lines: &[Line]) -> String {
             }
         };
     }
-    if skipped.is_empty() { table } else { format!("{table}\n{skipped}") }
+    let notes = [busy(lines), skipped].concat();
+    if notes.is_empty() { table } else { format!("{table}\n{notes}") }
+}
+
+/// From so much of a core on, other work decides what a rate comes to.
+const BUSY: f64 = 30.0;
+
+/// A warning when the machine had other work: a server with more threads then gets a greater share of a
+/// core than its rival, and its ratio of rates shows the scheduler rather than the server.
+fn busy(lines: &[Line]) -> String {
+    let reports = lines.iter().flat_map(|line| match line {
+        Line::Load(_, rounds) => [&rounds.base[..], &rounds.subject[..]],
+        Line::Idle(..) | Line::Skipped(..) => [&[][..], &[][..]],
+    });
+    let others = median(reports.flatten().map(|report| report.others_cpu_percent));
+    if others < BUSY {
+        return String::new();
+    }
+    format!(
+        "**Other work took {others:.0} % of a core meanwhile. Ratios of rates are not to be relied on here; those of the CPU \
+         that a request costs (*times*) and of p50 with one connection are.**\n"
+    )
 }
 
 fn load_line(table: &mut String, scenario: &Scenario, rounds: &Rounds) -> std::fmt::Result {
@@ -97,7 +118,7 @@ fn load_line(table: &mut String, scenario: &Scenario, rounds: &Rounds) -> std::f
     };
     writeln!(
         table,
-        "| {} | {} | {} | **{:.2}** | {low:.2} to {high:.2} | {must} | {aim} | {} | {} | {} | {} |",
+        "| {} | {} | {} | **{:.2}** | {low:.2} to {high:.2} | {must} | {aim} | {} | {} | {} | {:.2} | {} | {} |",
         scenario.title,
         show(&rounds.base),
         show(&rounds.subject),
@@ -105,7 +126,9 @@ fn load_line(table: &mut String, scenario: &Scenario, rounds: &Rounds) -> std::f
         both(|report| report.p50_us, 0),
         both(|report| report.p99_us, 0),
         both(|report| report.server_cpu_us, 1),
+        of(&rounds.subject, |report| report.server_cpu_us) / of(&rounds.base, |report| report.server_cpu_us),
         both(|report| report.generator_cpu_percent, 0),
+        both(|report| report.others_cpu_percent, 0),
     )
 }
 
@@ -135,6 +158,15 @@ mod tests {
             Line::Skipped(SCENARIOS[1], "\n  module.x: unknown\nmore".to_owned()),
         ]);
         assert!(table.contains("| 100/s | 70/s | **0.70** | 0.50 to 0.80 | 0.7 | 0.85 |"), "{table}");
+        assert!(!table.contains("Other work"), "{table}");
         assert!(table.contains("(`test-latency`): module.x: unknown\n"), "{table}");
+    }
+
+    #[test]
+    fn a_busy_machine_is_said_so() {
+        let report = Report { rate: 1.0, others_cpu_percent: 90.0, ..Report::default() };
+        let rounds = Rounds { base: vec![report.clone()], subject: vec![report] };
+        let table = markdown(&[Line::Load(SCENARIOS[0], rounds)]);
+        assert!(table.contains("Other work took 90 % of a core"), "{table}");
     }
 }

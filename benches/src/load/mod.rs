@@ -26,7 +26,7 @@ pub use self::options::Options;
 use self::report::Tally;
 pub use self::report::{Errors, IdleReport, Report};
 use self::worker::{Shared, Worker};
-use crate::process::{Usage, own_cpu};
+use crate::process::{Usage, machine_cpu, own_cpu};
 
 /// One request as it would be sent.
 pub fn sample(options: &Options) -> anyhow::Result<Vec<u8>> {
@@ -70,6 +70,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
 struct Measured {
     seconds: f64,
     own_cpu: f64,
+    machine_cpu: f64,
     before: Usage,
     after: Usage,
 }
@@ -84,7 +85,7 @@ fn measure(options: &Options, shared: &Shared) -> Measured {
         crate::pause(seconds(options.warmup));
     }
     let before = Usage::of_all(&options.pids);
-    let (own_before, started) = (own_cpu(), Instant::now());
+    let (own_before, machine_before, started) = (own_cpu(), machine_cpu(), Instant::now());
     shared.is_measuring.store(true, Relaxed);
     if has_total {
         // The workers stop by themselves; this ends a server that hangs.
@@ -110,6 +111,7 @@ fn measure(options: &Options, shared: &Shared) -> Measured {
     let measured = Measured {
         seconds: started.elapsed().as_secs_f64(),
         own_cpu: own_cpu() - own_before,
+        machine_cpu: machine_cpu() - machine_before,
         before,
         after: Usage::of_all(&options.pids),
     };
@@ -121,7 +123,7 @@ fn measure(options: &Options, shared: &Shared) -> Measured {
 }
 
 fn report(options: &Options, tally: Tally, measured: Measured) -> Report {
-    let Measured { seconds, own_cpu, before, after } = measured;
+    let Measured { seconds, own_cpu, machine_cpu, before, after } = measured;
     let requests = tally.done.max(1) as f64;
     let latency = |quantile| tally.latency.value_at_quantile(quantile) as f64 / 1e3;
     let (user, system) = (after.user - before.user, after.system - before.system);
@@ -141,6 +143,7 @@ fn report(options: &Options, tally: Tally, measured: Measured) -> Report {
         reconnects: tally.reconnects,
         generator_cpu_us: own_cpu / requests * 1e6,
         generator_cpu_percent: own_cpu / seconds * 100.0,
+        others_cpu_percent: (machine_cpu - own_cpu - user - system).max(0.0) / seconds * 100.0,
         server_user_us: user / requests * 1e6,
         server_system_us: system / requests * 1e6,
         server_cpu_us: (user + system) / requests * 1e6,

@@ -111,6 +111,8 @@ pub struct Report {
     /// What the generator itself used; near 100 % of a core for each of its threads it is the bottleneck.
     pub generator_cpu_us: f64,
     pub generator_cpu_percent: f64,
+    /// What neither the generator nor the servers of `--pid` used, in percent of a core. Interrupts are part of it.
+    pub others_cpu_percent: f64,
     pub server_user_us: f64,
     pub server_system_us: f64,
     pub server_cpu_us: f64,
@@ -146,8 +148,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             out,
-            "generator: {:.2} us CPU a request, {:.0} % of a core",
-            self.generator_cpu_us, self.generator_cpu_percent
+            "generator: {:.2} us CPU a request, {:.0} % of a core; others {:.0} % of a core",
+            self.generator_cpu_us, self.generator_cpu_percent, self.others_cpu_percent
         )?;
         if self.server_threads > 0 {
             writeln!(
