@@ -17,18 +17,40 @@ pub(super) struct Blocks {
     sql: String,
     /// Number of rows and checksum of each block.
     known: Option<BTreeMap<i64, String>>,
-    /// Blocks in which rows were read since: their checksums have changed with good reason.
+    /// Blocks in which rows were read since the last question: their checksums have changed with good reason.
     touched: BTreeSet<i64>,
+    /// The same of the time before the last question.
+    touched_before: BTreeSet<i64>,
+    /// Counts how often everything known was forgotten.
+    age: u64,
+}
+
+/// A question for the checksums, to be asked beside other work.
+pub(super) struct Question {
+    backend: DatabaseBackend,
+    sql: String,
+    age: u64,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Sums {
+    blocks: BTreeMap<i64, String>,
+    age: u64,
+}
+
+impl Question {
+    pub(super) async fn ask(self, pool: &DatabaseConnection) -> Result<Sums, DbErr> {
+        let rows = pool.query_all_raw(Statement::from_string(self.backend, &self.sql)).await?;
+        let blocks = rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?)));
+        Ok(Sums { blocks: blocks.collect::<Result<_, DbErr>>()?, age: self.age })
+    }
 }
 
 impl Blocks {
     pub(super) fn new(backend: DatabaseBackend, table: &str, columns: &[Column]) -> Self {
-        Self { backend, sql: sql(backend, table, columns), known: None, touched: BTreeSet::new() }
-    }
-
-    /// Whether the next comparison has nothing to compare with.
-    pub(super) fn is_unknown(&self) -> bool {
-        self.known.is_none()
+        let sql = sql(backend, table, columns);
+        Self { backend, sql, known: None, touched: BTreeSet::new(), touched_before: BTreeSet::new(), age: 0 }
     }
 
     /// Rows with these ids were read.
@@ -36,7 +58,7 @@ impl Blocks {
         self.touched.extend(ids.iter().map(|id| id.div_euclid(BLOCK)));
     }
 
-    /// Whether rows in the range of one block were read since the last comparison.
+    /// Whether rows in the range of one block were read since the last question.
     pub(super) fn is_touched(&self, (from, _): (i64, i64)) -> bool {
         self.touched.contains(&from.div_euclid(BLOCK))
     }
@@ -45,23 +67,30 @@ impl Blocks {
     pub(super) fn forget(&mut self) {
         self.known = None;
         self.touched.clear();
+        self.touched_before.clear();
+        self.age += 1;
     }
 
-    /// Asks for the checksums: the ranges of ids, both ends included, in which something changed.
-    pub(super) async fn compare(&mut self, pool: &DatabaseConnection) -> Result<Vec<(i64, i64)>, DbErr> {
-        let rows = pool.query_all_raw(Statement::from_string(self.backend, &self.sql)).await?;
-        let mut now = BTreeMap::new();
-        for row in rows {
-            let (block, sum): (i64, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-            now.insert(block, sum);
+    /// The question for the checksums as they are now. Only one may be under way.
+    pub(super) fn question(&mut self) -> Question {
+        self.touched_before.append(&mut self.touched);
+        Question { backend: self.backend, sql: self.sql.clone(), age: self.age }
+    }
+
+    /// Takes the answer: the ranges of ids, both ends included, in which something changed although no
+    /// row in them was read. `None` when there is nothing to compare with.
+    pub(super) fn compare(&mut self, sums: Sums) -> Option<Vec<(i64, i64)>> {
+        if sums.age != self.age {
+            // The whole table was read meanwhile: this is how it was before.
+            return Some(Vec::new());
         }
-        let touched = std::mem::take(&mut self.touched);
-        let Some(known) = self.known.replace(now) else { return Ok(Vec::new()) };
+        let touched = std::mem::take(&mut self.touched_before);
+        let known = self.known.replace(sums.blocks)?;
         let now = self.known.as_ref().expect("set in the line above");
         let blocks: BTreeSet<i64> = known.keys().chain(now.keys()).copied().collect();
         let differing =
             blocks.into_iter().filter(|block| known.get(block) != now.get(block) && !touched.contains(block));
-        Ok(differing.map(|block| (block * BLOCK, block * BLOCK + (BLOCK - 1))).collect())
+        Some(differing.map(|block| (block * BLOCK, block * BLOCK + (BLOCK - 1))).collect())
     }
 }
 
@@ -70,18 +99,18 @@ fn sql(backend: DatabaseBackend, table: &str, columns: &[Column]) -> String {
     let names: Vec<_> = std::iter::once("id").chain(columns.iter().map(Column::name)).collect();
     let quoted: Vec<_> = names.iter().map(|name| quote(backend, name)).collect();
     let (id, table) = (quote(backend, "id"), quote(backend, table));
-    // Integer division cuts towards zero, ours goes down: ids below zero are brought above it first.
-    let shift = BLOCK << 42;
+    // Division that goes down, as ours does, also for ids below zero: a plain one cuts towards zero.
+    let bits = BLOCK.trailing_zeros();
     let (block, sum) = match backend {
         DatabaseBackend::MySql => {
             let values: Vec<_> = quoted.iter().map(|name| format!("IFNULL({name}, 0x00)")).collect();
             let sum = format!("CAST(SUM(CRC32(CONCAT_WS(0x01, {}))) AS CHAR)", values.join(", "));
-            (format!("CAST((CAST({id} AS SIGNED) + {shift}) DIV {BLOCK} - {} AS SIGNED)", shift / BLOCK), sum)
+            (format!("CAST(FLOOR(CAST({id} AS SIGNED) / {BLOCK}) AS SIGNED)"), sum)
         }
         DatabaseBackend::Postgres => {
             let row = format!("CAST(ROW({}) AS TEXT)", quoted.join(", "));
             let sum = format!("CAST(SUM(CAST(hashtextextended({row}, 0) AS NUMERIC)) AS TEXT)");
-            (format!("(CAST({id} AS BIGINT) + {shift}) / {BLOCK} - {}", shift / BLOCK), sum)
+            (format!("CAST({id} AS BIGINT) >> {bits}"), sum)
         }
         // SQLite has no hash of its own: lengths, first and last characters, weighted by the row, so
         // that values which change places show.
@@ -97,7 +126,7 @@ fn sql(backend: DatabaseBackend, table: &str, columns: &[Column]) -> String {
                 })
                 .collect();
             let sum = format!("CAST(SUM(({id} % 8191 + 1) * (1 + {})) AS TEXT)", values.join(" + "));
-            (format!("({id} + {shift}) / {BLOCK} - {}", shift / BLOCK), sum)
+            (format!("{id} >> {bits}"), sum)
         }
     };
     let text = match backend {

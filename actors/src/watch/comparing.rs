@@ -1,14 +1,17 @@
 //! Comparing a followed table with its checksums: finds what no trigger noted, and is the only way
 //! where there are no triggers.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sea_orm::DbErr;
+use sea_orm::{DatabaseConnection, DbErr};
 use slog::warn;
+use tokio::sync::Semaphore;
 use tokio::time::Instant as Deadline;
 
 use crate::restart::jittered;
-use crate::watch::follow::Follow;
+use crate::watch::blocks::{Question, Sums};
+use crate::watch::follow::{Event, Follow};
 use crate::watch::follower::Follower;
 use crate::watch::poller::Command;
 use crate::watch::status::Source;
@@ -20,30 +23,67 @@ const SHARE_ALONE: u32 = 10;
 const PAUSE_BEHIND_TRIGGERS: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 const PAUSE_ALONE: Duration = Duration::from_millis(400);
 
+/// The checksums of a table, and how long the database took for them.
+#[derive(Debug)]
+pub(super) struct Answer {
+    sums: Result<Sums, DbErr>,
+    cost: Duration,
+}
+
+/// Asks, one table at a time: this is not to take the connections that changes are read with.
+async fn ask(question: Question, pool: DatabaseConnection, comparing: Arc<Semaphore>) -> Answer {
+    // It is never closed.
+    let _turn = comparing.acquire().await;
+    let since = Instant::now();
+    let sums = question.ask(&pool).await;
+    Answer { sums, cost: since.elapsed() }
+}
+
 impl<F: Follower> Follow<F> {
-    /// Compares checksums with those of the last time.
-    pub(super) async fn compare(&mut self) -> Result<(), DbErr> {
-        let since = Instant::now();
-        let first = self.blocks.is_unknown();
-        let differing = self.blocks.compare(&self.links.pool).await;
-        self.observe(&differing);
-        self.plan_comparison(since.elapsed());
-        let differing = differing?;
-        self.links.status.update(|status| status.comparisons += 1);
+    /// Compares with the checksums of the last time, and reads what differs. The only way to learn of
+    /// changes without triggers, so nothing else waits for it.
+    pub(super) async fn compare_now(&mut self) -> Result<(), DbErr> {
+        let answer = ask(self.blocks.question(), self.links.pool.clone(), Arc::clone(&self.links.comparing)).await;
+        match self.take_answer(answer)? {
+            Some(differing) => self.read_ranges(&differing).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Has the checksums asked for beside everything else: of a big table that takes longer than a
+    /// change may take to arrive.
+    pub(super) fn start_comparison(&mut self) {
+        // Until the answer is here.
+        self.compare_at = Deadline::now() + Duration::from_secs(3600);
+        let asking = ask(self.blocks.question(), self.links.pool.clone(), Arc::clone(&self.links.comparing));
+        let events = self.links.events.clone();
+        tokio::spawn(async move {
+            // The follow may have ended.
+            let _ = events.send(Event::Compared(asking.await));
+        });
+    }
+
+    /// Behind triggers, what differs may be a change whose note is on its way: those first.
+    pub(super) async fn compare(&mut self, answer: Answer) -> Result<(), DbErr> {
         let doubtful = std::mem::take(&mut self.doubtful);
-        if first && doubtful {
-            // Nothing to compare with.
-            return self.load("changes may have been missed").await;
+        match self.take_answer(answer)? {
+            Some(differing) if !differing.is_empty() => {
+                self.suspect = differing;
+                // The poller is gone only when the database is closed.
+                let _ = self.links.commands.send(Command::Settle { to: self.links.events.clone() });
+                Ok(())
+            }
+            None if doubtful => self.load("changes may have been missed").await,
+            _ => Ok(()),
         }
-        if self.source == Source::Checksums {
-            return self.read_ranges(&differing).await;
-        }
-        if !differing.is_empty() {
-            self.suspect = differing;
-            // The poller is gone only when the database is closed.
-            let _ = self.links.commands.send(Command::Settle { to: self.links.events.clone() });
-        }
-        Ok(())
+    }
+
+    fn take_answer(&mut self, answer: Answer) -> Result<Option<Vec<(i64, i64)>>, DbErr> {
+        self.observe(&answer.sums);
+        self.plan_comparison(answer.cost);
+        let differing = self.blocks.compare(answer.sums?);
+        self.links.status.update(|status| status.comparisons += 1);
+        Ok(differing)
     }
 
     /// Reads the parts of the table that differ although nothing was noted of a change in them.

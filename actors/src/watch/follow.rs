@@ -8,12 +8,13 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 use sea_orm::{DatabaseConnection, DbErr};
 use slog::{Logger, error, info, o, warn};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
 use crate::database::WeakDatabase;
 use crate::restart::jittered;
 use crate::watch::blocks::Blocks;
+use crate::watch::comparing::Answer;
 use crate::watch::follower::{Change, Column, Follower};
 use crate::watch::ids::Ids;
 use crate::watch::loading::{BadRows, Loading, read};
@@ -38,6 +39,8 @@ pub(super) enum Event {
     Compare,
     /// First and last id as the database has them, once the rows written before are read.
     Bounds(Option<(i64, i64)>),
+    /// The checksums that were asked for.
+    Compared(Answer),
     /// Every change that was noted before the last comparison has been passed on.
     Settled,
     /// Changes are learnt this way from now on.
@@ -55,6 +58,8 @@ pub(super) struct Links {
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) events: mpsc::UnboundedSender<Event>,
     pub(super) status: Arc<status::Shared>,
+    /// One comparison at a time, in all tables.
+    pub(super) comparing: Arc<Semaphore>,
 }
 
 pub(super) struct Follow<F: Follower> {
@@ -76,6 +81,7 @@ pub(super) struct Follow<F: Follower> {
     /// Ranges that differ although nothing was noted, until notes that were on their way have arrived.
     pub(super) suspect: Vec<(i64, i64)>,
     pub(super) settled: bool,
+    pub(super) answer: Option<Answer>,
     pub(super) source: Source,
     pub(super) loaded: Instant,
     /// Bounds that did not fit ours when last seen.
@@ -116,8 +122,16 @@ impl<F: Follower> Task for Following<F> {
             if result.is_ok() && std::mem::take(&mut follow.settled) {
                 result = follow.judge().await;
             }
+            if result.is_ok()
+                && let Some(answer) = follow.answer.take()
+            {
+                result = follow.compare(answer).await;
+            }
             if compare && result.is_ok() {
-                result = follow.compare().await;
+                match follow.source {
+                    Source::Triggers => follow.start_comparison(),
+                    Source::Checksums => result = follow.compare_now().await,
+                }
             }
             follow.note(&result);
             for done in waiting.drain(..) {
@@ -155,6 +169,7 @@ impl<F: Follower> Follow<F> {
             doubtful: false,
             suspect: Vec::new(),
             settled: false,
+            answer: None,
             source,
             loaded: Instant::now(),
             odd_bounds: None,
@@ -173,6 +188,7 @@ impl<F: Follower> Follow<F> {
                 self.compare_at = Deadline::now() + jittered(Duration::from_secs(1));
             }
             Event::Bounds(bounds) => self.take_bounds(bounds),
+            Event::Compared(answer) => self.answer = Some(answer),
             Event::Settled => self.settled = true,
             Event::Source(source) => {
                 self.source = source;
@@ -281,9 +297,7 @@ impl<F: Follower> Follow<F> {
         self.blocks.forget();
         if self.source == Source::Checksums {
             // Before the rows: what changes in between differs at the next comparison.
-            let sums = self.blocks.compare(&pool).await;
-            self.observe(&sums);
-            sums?;
+            self.compare_now().await?;
         }
         let building = self.lend(move |follower| {
             let mut loading = Loading::new(follower, columns, coming, bad);

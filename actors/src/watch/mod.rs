@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use sea_orm::{DatabaseConnection, DbErr};
 use slog::{Logger, o};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::database::{Database, WeakDatabase};
 
@@ -47,6 +47,8 @@ struct Inner {
     /// For loading: apart from the pool of the store, which must not wait for a million rows.
     loading: DatabaseConnection,
     handle: tokio::runtime::Handle,
+    /// One comparison with checksums at a time, in all tables.
+    comparing: Arc<Semaphore>,
     /// The poller ends when this is dropped.
     commands: mpsc::UnboundedSender<Command>,
 }
@@ -88,7 +90,9 @@ impl Watch {
         database.handle().spawn(async move { supervise(poller, "poller of followed tables", &log).await });
         Self(Arc::new(Inner {
             database: database.downgrade(),
-            loading: database.separate_pool(2),
+            // One of them may be taken by a comparison.
+            loading: database.separate_pool(3),
+            comparing: Arc::new(Semaphore::new(1)),
             handle: database.handle(),
             commands,
         }))
@@ -116,6 +120,7 @@ impl Watch {
             commands: self.0.commands.clone(),
             events: events.clone(),
             status: Arc::clone(&status),
+            comparing: Arc::clone(&self.0.comparing),
         };
         let mut follow = Follow::new(follower, links, log, source);
         let task_log = log.new(o!("table" => table));

@@ -20,6 +20,8 @@ pub(super) struct Query {
     select: String,
     /// `SELECT id FROM ...`
     select_ids: String,
+    /// `SELECT MIN(id), MAX(id) FROM ...`
+    select_bounds: String,
     id: String,
 }
 
@@ -30,7 +32,10 @@ impl Query {
         let from = quote(backend, table);
         let select_ids = format!("SELECT {} FROM {from}", expressions[0]);
         let select = format!("SELECT {} FROM {from}", expressions.join(", "));
-        Self { backend, select, select_ids, id: quote(backend, "id") }
+        let id = quote(backend, "id");
+        let cast = if backend == DatabaseBackend::MySql { "SIGNED" } else { "BIGINT" };
+        let select_bounds = format!("SELECT CAST(MIN({id}) AS {cast}), CAST(MAX({id}) AS {cast}) FROM {from}");
+        Self { backend, select, select_ids, select_bounds, id }
     }
 
     /// The sign of the parameter number `number`.
@@ -51,20 +56,49 @@ impl Query {
     }
 
     /// Sends all rows to `to`, piece by piece, by ascending id. Ends early when nobody takes them.
+    ///
+    /// Pieces are ranges of ids: asked for "the next so many rows", PostgreSQL may sort all that are left
+    /// each time, when it does not know yet how many a new table has.
     pub(super) async fn all(&self, pool: &DatabaseConnection, to: mpsc::Sender<Vec<QueryResult>>) -> Result<(), DbErr> {
-        let condition =
-            format!("{id} >= {} ORDER BY {id} LIMIT {}", self.parameter(1), self.parameter(2), id = self.id);
-        let mut from = i64::MIN;
+        let Some((mut from, last)) = self.bounds(pool).await? else { return Ok(()) };
+        let condition = format!(
+            "{id} BETWEEN {} AND {} ORDER BY {id} LIMIT {}",
+            self.parameter(1),
+            self.parameter(2),
+            self.parameter(3),
+            id = self.id
+        );
+        let mut width = PIECE;
         loop {
-            let rows = self.ask(pool, &self.select, &condition, [from, PIECE]).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            let last: i64 = last.try_get_by_index(0)?;
-            let full = i64::try_from(rows.len()).is_ok_and(|rows| rows >= PIECE);
-            if to.send(rows).await.is_err() || !full || last == i64::MAX {
+            let end = from.saturating_add(width - 1).min(last);
+            let rows = self.ask(pool, &self.select, &condition, [from, end, PIECE]).await?;
+            let number = i64::try_from(rows.len()).unwrap_or(PIECE);
+            let full = number == PIECE;
+            let known = match rows.last() {
+                Some(row) if full => row.try_get_by_index(0)?,
+                _ => end,
+            };
+            if !rows.is_empty() && to.send(rows).await.is_err() || known >= last {
                 return Ok(());
             }
-            from = last + 1;
+            from = known + 1;
+            // Few ids in the range have rows: further at once; more than fit: with care again.
+            width = if full {
+                PIECE
+            } else if number < PIECE / 4 {
+                width.saturating_mul(4)
+            } else {
+                width
+            };
         }
+    }
+
+    /// The first and the last id.
+    async fn bounds(&self, pool: &DatabaseConnection) -> Result<Option<(i64, i64)>, DbErr> {
+        let row = pool.query_one_raw(Statement::from_string(self.backend, &self.select_bounds)).await?;
+        let Some(row) = row else { return Ok(None) };
+        let (first, last): (Option<i64>, Option<i64>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        Ok(first.zip(last))
     }
 
     /// The ids that are there from `from` to `to`, both included.

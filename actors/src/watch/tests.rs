@@ -221,6 +221,36 @@ async fn truncate_is_seen_also_when_the_table_is_filled_again() {
 }
 
 #[tokio::test]
+async fn rows_far_apart_and_close_together_are_all_loaded() {
+    for engine in Engine::ALL {
+        let test = TestDatabase::new(engine);
+        test.sql("CREATE TABLE names (id BIGINT PRIMARY KEY, name VARCHAR(200), rank INT);");
+        let numbers = match engine {
+            Engine::Sqlite => {
+                "(WITH RECURSIVE s(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM s LIMIT 15000) SELECT n FROM s) AS s"
+            }
+            Engine::MariaDb => "(SELECT seq AS n FROM seq_0_to_14999) AS s",
+            Engine::Postgres => "generate_series(0, 14999) AS s(n)",
+        };
+        let ends = "(-9223372036854775808, 'first', 1), (-5, 'e', 1), (9223372036854775807, 'last', 1)";
+        test.sql(&format!(
+            "INSERT INTO names VALUES {ends}; INSERT INTO names SELECT n, 'near', n FROM {numbers}; \
+             INSERT INTO names SELECT 1000000000000 + n * 3, 'far', n FROM {numbers};"
+        ));
+        let daemon = Daemon::start(&test.url()).await;
+        let names = daemon.names();
+        assert_eq!(names.len(), 30_003, "{engine:?}");
+        assert!(names.is_sorted() && names[0].1 == "first" && names[30_002].1 == "last", "{engine:?}");
+        test.sql("UPDATE names SET name = 'one' WHERE id = 9223372036854775807;");
+        wait_until("the last changed", SECOND, || daemon.names()[30_002].1 == "one");
+        let since = daemon.followed.status().comparisons;
+        wait_until("comparisons", SECOND * 20, || daemon.followed.status().comparisons > since + 1);
+        assert_eq!(daemon.lines.count("no trigger noted"), 0, "{engine:?}: {:#?}", daemon.lines.all());
+        assert_eq!(daemon.followed.status().error, None, "{engine:?}");
+    }
+}
+
+#[tokio::test]
 async fn refresh_now_returns_when_what_was_committed_is_published() {
     for engine in Engine::ALL {
         let test = new(engine);
