@@ -33,6 +33,7 @@ registry! {
     lmm,
     mquota,
     mw,
+    object_resolver,
     #[cfg(feature = "panic-module")]
     panic,
     slm,

@@ -22,6 +22,34 @@ pub struct Rig {
     _database: Database,
 }
 
+/// Keeps the messages of what is logged.
+#[derive(Clone, Default)]
+pub struct Recorder(Arc<std::sync::Mutex<Vec<String>>>);
+
+impl Recorder {
+    /// A logger that writes here.
+    pub fn logger(&self) -> slog::Logger {
+        slog::Logger::root(self.clone(), slog::o!())
+    }
+
+    /// The messages so far, of level info and above.
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl slog::Drain for Recorder {
+    type Ok = ();
+    type Err = slog::Never;
+
+    fn log(&self, record: &slog::Record<'_>, _: &slog::OwnedKVList) -> Result<(), slog::Never> {
+        if record.level().is_at_least(slog::Level::Info) {
+            self.0.lock().unwrap().push(record.msg().to_string());
+        }
+        Ok(())
+    }
+}
+
 /// The node that a configuration's TOML would give.
 pub fn node(value: serde_json::Value) -> Node {
     use serde_json::Value;

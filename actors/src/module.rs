@@ -26,6 +26,7 @@ use crate::counting::Counters;
 use crate::database::Database;
 use crate::local::Local;
 use crate::operate::{Done, Order, Refused};
+use crate::postfix_config::Source;
 use crate::settings::Section;
 
 /// One request on its way through a chain: what Postfix sent, and where it came in.
@@ -191,6 +192,14 @@ pub trait Configured: Send + 'static {
     ///
     /// An error ends the start of the daemon (or the reload, the old configuration staying).
     fn start(self: Box<Self>, context: ModuleContext) -> BoxFuture<Result<Arc<dyn Module>, StartError>>;
+
+    /// Another source for the local questions, asked after Postfix's own configuration.
+    ///
+    /// Called before [`Configured::start`], also for a module that has a section but stands in no chain.
+    fn source(&self, log: &slog::Logger) -> Option<Arc<dyn Source>> {
+        let _ = log;
+        None
+    }
 }
 
 /// Why a module could not start.

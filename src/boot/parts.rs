@@ -54,21 +54,30 @@ impl LocalParts {
     pub(super) async fn start(settings: &Settings, log: &Logger) -> Self {
         let log = log.new(o!("part" => "postfix"));
         let detected = Detected::load(settings.local.postfix.clone(), &log).await;
-        let questions = LocalQuestions::start(local_settings(&settings.local, &detected), &log);
+        let questions =
+            LocalQuestions::start(local_settings(&settings.local, &detected, sources(&settings.modules, &log)), &log);
         let follow = detected.follow(questions.clone());
         Self { detected, questions, _follow: follow }
     }
 
-    /// Takes over the settings of a reload.
-    pub(super) async fn configure(&self, local: &config::Local) {
+    /// Takes over the settings of a reload, `added` being what its modules add.
+    pub(super) async fn configure(&self, local: &config::Local, added: Vec<Arc<dyn Source>>) {
         self.detected.reload(local.postfix.clone()).await;
-        self.questions.configure(local_settings(local, &self.detected));
+        self.questions.configure(local_settings(local, &self.detected, added));
     }
 }
 
-fn local_settings(local: &config::Local, detected: &Arc<Detected>) -> LocalSettings {
+/// What modules add to what answers the local questions, whether a chain names them or not.
+pub(super) fn sources(modules: &[ModulePlan], log: &Logger) -> Vec<Arc<dyn Source>> {
+    let of = |module: &ModulePlan| module.configured.source(&log.new(o!("module" => module.settings.name.to_string())));
+    modules.iter().filter_map(of).collect()
+}
+
+/// Postfix's own configuration is asked first.
+fn local_settings(local: &config::Local, detected: &Arc<Detected>, added: Vec<Arc<dyn Source>>) -> LocalSettings {
+    let own = std::iter::once(detected.clone() as Arc<dyn Source>);
     LocalSettings {
-        sources: Sources::new([detected.clone() as Arc<dyn Source>]),
+        sources: Sources::new(own.chain(added)),
         recipient_delimiter: detected.resolver().recipient_delimiter().into(),
         cache: local.cache,
         timeout: local.timeout,
@@ -110,7 +119,7 @@ pub(super) async fn modules(
             // A task of its own: what panics at start is that module, not the daemon.
             let start = timeout(READY, configured.start(given.context(&settings.name, log)));
             starting.push((settings, actix_rt::spawn(start)));
-        } else {
+        } else if configured.source(log).is_none() {
             warn!(log, "module is configured but stands in no chain"; "module" => &*settings.name);
         }
     }

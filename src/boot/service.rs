@@ -118,11 +118,12 @@ impl Service {
         let Settings { server: _, log: logging, database: _, local, listeners, modules } = settings;
         let log = self.log.clone();
         let counts = (listeners.len(), modules.iter().filter(|module| module.used).count());
+        let sources = parts::sources(&modules, &log);
         // What can fail comes first; a module that starts asks the old local questions.
         let modules = parts::modules(modules, &self.given, &log).await.map_err(|failure| failure.lines)?;
         self.logging.change(&logging).map_err(|error| vec![format!("log.target: {error:#}")])?;
         self.runtime.serve(listeners, modules, bound).await.map_err(|error| vec![error.to_string()])?;
-        self.local.configure(&local).await;
+        self.local.configure(&local, sources).await;
         let mut done = format!("{} listeners, {} modules", counts.0, counts.1);
         if needs_restart {
             warn!(log, "changes of [server] or [database] url count after a restart of the daemon only");
