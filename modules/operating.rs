@@ -132,6 +132,19 @@ impl Sheet {
         Ok(done.rows_affected() > 0)
     }
 
+    /// Takes `count` from a counter of the row with this `id`, whatever else changes it meanwhile, unless
+    /// less is left; whether it was done.
+    ///
+    /// # Errors
+    /// When the database refuses it, or can't be asked.
+    pub async fn take_from(&self, on: &Database, id: i64, counter: &'static str, count: i64) -> Result<bool, Refused> {
+        let mut update = Query::update();
+        update.table(Alias::new(self.table)).value(Alias::new(counter), column(counter).sub(count));
+        update.and_where(column("id").eq(id)).and_where(column(counter).gte(count));
+        let done = on.write(move |pool| async move { pool.execute(&update).await }).await?;
+        Ok(done.rows_affected() > 0)
+    }
+
     /// Removes the row with this `id`; whether there was one.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! `valvulactl rule`, `slm-exception`, `quota-exception` and `quota`: what an operator changes through the
+//! `valvulactl rule`, `slm-exception`, `quota-exception`, `quota` and `ticket`: what an operator changes through the
 //! running daemon is obeyed by the next request, and refusals are told apart by their exit codes.
 
 #![allow(clippy::unwrap_used)] // a test may be blunt, its helpers too
@@ -32,7 +32,7 @@ impl Scene {
     fn new() -> Self {
         let address: support::Address = support::loopback().into();
         let listener = format!(
-            "[[listener]]\nname = \"in\"\naddress = \"{address}\"\nmodules = [\"bwl\", \"slm\", \"mquota\"]\n{SETTINGS}"
+            "[[listener]]\nname = \"in\"\naddress = \"{address}\"\nmodules = [\"bwl\", \"slm\", \"ticket\", \"mquota\"]\n{SETTINGS}"
         );
         Self { home: Home::with(programs!(), &listener), address }
     }
@@ -142,7 +142,7 @@ fn what_is_refused_says_why_and_exits_with_its_code() {
     scene.refused(&["slm-exception", "remove", "9"], 1, "no exception 9");
     scene.refused(&["quota-exception", "add", "@"], 1, "neither");
     scene.refused(&["quota", "reset", "nobody@home.example"], 1, "nobody@home.example");
-    scene.refused(&["quota", "show", "--module", "other"], 1, "modules in service: bwl, mquota, slm");
+    scene.refused(&["quota", "show", "--module", "other"], 1, "modules in service: bwl, mquota, slm, ticket");
 }
 
 #[test]
@@ -216,4 +216,58 @@ fn quotas_are_shown_reset_and_lifted() {
     assert!(scene.run(&["quota-exception", "list", "--contains", "OURS"]).ok().stdout.contains("home.example"));
     scene.run(&["quota-exception", "remove", "1"]).ok();
     assert!(send().starts_with("REJECT"));
+}
+
+#[test]
+fn tickets_are_sold_blocked_and_credited() {
+    let scene = Scene::new();
+    let _daemon = started(&scene);
+    let request = Request::rcpt("ann@home.example", "x@y.example").sasl("ann@home.example").set("instance", "");
+    let send = || scene.ask(&request);
+    // Above the quota's limits, which are behind.
+    scene.run(&["quota-exception", "add", "home.example"]).ok();
+    assert_eq!(
+        scene.run(&["ticket", "plan", "add", "small", "--total", "1", "--day", "100"]).ok().stdout,
+        "plan 1 (small) added\n"
+    );
+    let sold = scene.run(&["ticket", "assign", "small", "--user", "ann@home.example"]).ok().stdout;
+    let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(squeezed(sold.lines().nth(1).unwrap()), "1 ann@home.example small 0/1 0/100 0");
+    let explained = scene.json(&[
+        "explain",
+        "--sender",
+        "ann@home.example",
+        "--recipient",
+        "x@y.example",
+        "--sasl",
+        "ann@home.example",
+    ]);
+    assert_eq!(explained["answer"], "DUNNO", "{explained}");
+    assert!(send().starts_with("DUNNO"), "explain charged nothing");
+    assert!(send().starts_with("REJECT"), "used up");
+    scene.run(&["ticket", "credit", "1", "1"]).ok();
+    assert!(send().starts_with("DUNNO"));
+    scene.run(&["ticket", "plan", "change", "small", "--total", "-1"]).ok();
+    assert!(send().starts_with("DUNNO"));
+    let shown = scene.json(&["ticket", "show", "ann@home.example"]);
+    assert_eq!(
+        (&shown["tickets"][0]["used"]["day"], &shown["tickets"][0]["plan"]["total"]),
+        (&3.into(), &Value::Null),
+        "{shown}"
+    );
+    scene.run(&["ticket", "block", "1"]).ok();
+    assert!(send().starts_with("REJECT"));
+    scene.run(&["ticket", "unblock", "1"]).ok();
+    assert!(send().starts_with("DUNNO"));
+    scene.run(&["ticket", "assign", "small", "--ticket", "1", "--until", "2001-01-01"]).ok();
+    assert!(send().starts_with("REJECT"), "it has ended");
+    assert_eq!(scene.run(&["ticket", "history", "1"]).ok().stdout, "no day with use has ended yet\n");
+
+    scene.refused(&["ticket", "credit", "1", "1000"], 1, "no more than that");
+    scene.refused(&["ticket", "plan", "remove", "small"], 1, "no limit without it");
+    scene.refused(&["ticket", "assign", "small", "--user", "ann@home.example"], 1, "ticket 1");
+    scene.refused(&["ticket", "show", "nobody@home.example"], 1, "nobody@home.example");
+    scene.refused(&["ticket", "assign", "small"], 64, "");
+    scene.refused(&["ticket", "assign", "small", "--user", "a", "--domain", "b"], 64, "");
+    scene.refused(&["ticket", "assign", "small", "--user", "a", "--until", "soon"], 64, "2027-12-31");
 }

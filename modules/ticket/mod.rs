@@ -8,6 +8,7 @@
 mod day;
 mod desk;
 mod names;
+mod operate;
 mod row;
 mod sql;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use actors::module::{
     BoxFuture, Configured, Decide, Decision, Explanation, Module, ModuleContext, ModuleType, Outcome, Query,
     StartError, Unavailable,
 };
+use actors::operate::{Done, Order, Refused};
 use actors::settings::Section;
 use actors::watch::Followed;
 use libvalvula::{Printable, Text, Verdict};
@@ -34,7 +36,7 @@ use self::names::Names;
 use self::row::{Refusal, Ticket, Wanted};
 use crate::mquota::settings::{accepts_on_failure, zone};
 use crate::rarely::Rarely;
-use crate::rules;
+use crate::{operating, rules};
 
 /// The registry's entry.
 pub static MODULE: Type = Type;
@@ -179,6 +181,14 @@ impl Module for TicketModule {
                 }
             }
         })
+    }
+
+    fn operate(self: Arc<Self>, order: Order) -> BoxFuture<Result<Done, Refused>> {
+        Box::pin(async move { operate::carry_out(&self.context, order).await })
+    }
+
+    fn refresh(self: Arc<Self>) -> BoxFuture<Result<(), Unavailable>> {
+        Box::pin(async move { operating::refresh([&self.followed]).await })
     }
 
     fn status(&self) -> Vec<(&'static str, Value)> {

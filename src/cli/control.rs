@@ -11,9 +11,11 @@ use structopt::StructOpt;
 use super::asked::Asked;
 use super::exceptions::{QuotaException, SlmException};
 use super::exit::{Exit, Failure};
+use super::import::Import;
 use super::orders::Plan;
 use super::quota::Quota;
 use super::rule::Rule;
+use super::ticket::Ticket;
 use super::{explained, request, status, table};
 use crate::config;
 use crate::control::protocol::{Code, Command, Refusal};
@@ -98,6 +100,10 @@ pub enum Order {
     QuotaException(QuotaException),
     /// Shows and resets sending quotas
     Quota(Quota),
+    /// Looks after prepaid plans and tickets
+    Ticket(Ticket),
+    /// Makes a configuration of another program's
+    Import(Import),
 }
 
 impl Order {
@@ -112,8 +118,10 @@ impl Order {
             Self::Reload => Command::Reload,
             Self::LogLevel { level } => Command::LogLevel { level: level.clone() },
             Self::Explain(asked) => Command::Explain { listener: asked.listener.clone(), request: asked.attributes() },
-            Self::Rule(_) | Self::SlmException(_) | Self::QuotaException(_) | Self::Quota(_) => self.plan()?.command,
-            Self::Request(_) => return None,
+            Self::Rule(_) | Self::SlmException(_) | Self::QuotaException(_) | Self::Quota(_) | Self::Ticket(_) => {
+                self.plan()?.command
+            }
+            Self::Request(_) | Self::Import(_) => return None,
         })
     }
 }
@@ -126,6 +134,7 @@ impl Order {
             Self::SlmException(exception) => Some(exception.plan()),
             Self::QuotaException(exception) => Some(exception.plan()),
             Self::Quota(quota) => Some(quota.plan()),
+            Self::Ticket(ticket) => Some(ticket.plan()),
             _ => None,
         }
     }
@@ -147,6 +156,7 @@ pub fn run(flags: &Flags) -> Result<String, Failure> {
     };
     let answer = match &flags.order {
         Order::Request(asked) => request::run(asked, socket)?,
+        Order::Import(import) => import.run()?,
         order => {
             let command = order.command().expect("whatever is not asked elsewhere is asked of the daemon");
             ask(&socket()?, &command, order.patience())?
@@ -197,6 +207,7 @@ fn shown(order: &Order, answer: Value) -> Result<String, Failure> {
         Order::Stats => stats_text(answer)?,
         Order::Listeners => listeners(&understood::<Vec<ListenerReport>>(answer)?),
         Order::Request(_) => request::text(&answer),
+        Order::Import(import) => import.text(&answer),
         Order::Explain(_) => explained::text(&understood(answer)?),
         Order::LogLevel { .. } => answer["level"].as_str().unwrap_or_default().to_owned(),
         _ => answer["done"].as_str().unwrap_or("done").to_owned(),
