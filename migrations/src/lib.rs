@@ -146,6 +146,15 @@ async fn work(connection: &sea_orm::DatabaseTransaction) -> Result<Report, Migra
     Ok(report)
 }
 
+/// The schema that this program wants.
+pub fn program_version() -> Version {
+    Version::of(&step_names())
+}
+
+fn step_names() -> Vec<String> {
+    Steps::migrations().iter().map(|step| step.name().to_owned()).collect()
+}
+
 /// Reads the schema's version without changing anything.
 ///
 /// # Errors
@@ -155,7 +164,7 @@ pub async fn status(database: &DatabaseConnection) -> Result<Status, DbErr> {
 }
 
 async fn read(manager: &SchemaManager<'_>) -> Result<Status, DbErr> {
-    let known: Vec<String> = Steps::migrations().iter().map(|step| step.name().to_owned()).collect();
+    let known = step_names();
     let applied = match manager.has_table(NOTED).await? {
         false => Vec::new(),
         true => {
