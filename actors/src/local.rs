@@ -41,10 +41,22 @@ pub trait Answers: Send + Sync + 'static {
     fn domain(&self, domain: &[u8]) -> Ask<Truth>;
     /// Is `address` local: its domain is, and a map of the domain's class has it?
     fn address(&self, address: &AddressKey) -> Ask<Truth>;
+    /// Is mail for `recipient` delivered here? Asked only of an address without a domain, or whose local
+    /// part may name a route ([`is_routed`]). Who knows nothing of routes says no.
+    fn delivery(&self, recipient: &AddressKey) -> Ask<Truth> {
+        let _ = recipient;
+        Ask::ready(Truth::No)
+    }
     /// The logins that own `sender` by `smtpd_sender_login_maps`, in normal form.
     fn owners(&self, sender: &AddressKey) -> Ask<Result<Arc<[AddressKey]>, Unavailable>>;
     /// Postfix's `recipient_delimiter`: each of its characters separates an extension.
     fn recipient_delimiter(&self) -> Arc<[u8]>;
+}
+
+/// Whether the local part of `address` may name a route that Postfix follows: `user%domain`, `domain!user`,
+/// `user@domain`.
+pub fn is_routed(address: &AddressKey) -> bool {
+    address.local_part().iter().any(|byte| matches!(byte, b'%' | b'!' | b'@'))
 }
 
 /// The questions. Cheap to clone.
@@ -73,8 +85,18 @@ impl Local {
     }
 
     /// Is mail for `recipient` delivered here: is its domain local?
+    ///
+    /// The domain is what Postfix will make of the address: `victim%elsewhere@here` is sent on to
+    /// `elsewhere` (`allow_percent_hack`), `postmaster` belongs to `$myorigin`. Such an address is asked about
+    /// whole; a yes by its last domain alone would open a relay.
     pub fn delivery(&self, recipient: &AddressKey) -> Ask<Truth> {
-        self.domain(recipient.domain())
+        if recipient.is_empty() {
+            Ask::Ready(Some(Truth::No))
+        } else if recipient.has_domain() && !is_routed(recipient) {
+            self.domain(recipient.domain())
+        } else {
+            self.0.delivery(recipient)
+        }
     }
 
     /// The logins that own `sender` (`smtpd_sender_login_maps`).
@@ -143,5 +165,25 @@ impl Answers for Fixed {
 
     fn recipient_delimiter(&self) -> Arc<[u8]> {
         Arc::from(*b"+")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_may_be_sent_on_is_not_delivered_here_by_its_last_domain_alone() {
+        let local = Local::fixed(&["here.example"], &[]);
+        let delivered = |address: &str| match local.delivery(&AddressKey::new(address.as_bytes())) {
+            Ask::Ready(Some(truth)) => truth,
+            _ => unreachable!("fixed answers are known"),
+        };
+        assert_eq!(delivered("ann@here.example"), Truth::Yes);
+        assert_eq!(delivered("ann+list@here.example"), Truth::Yes);
+        for routed in ["ann%far.example@here.example", "far.example!ann@here.example", "ann@far.example@here.example"] {
+            assert_eq!(delivered(routed), Truth::No, "{routed}");
+        }
+        assert_eq!(delivered("ann@far.example"), Truth::No);
     }
 }

@@ -52,6 +52,7 @@ type Waiting<K, V> = HashMap<K, Vec<oneshot::Sender<Answer<V>>>>;
 enum Please {
     Domain(Box<[u8]>, oneshot::Sender<Answer<bool>>),
     Address(AddressKey, oneshot::Sender<Answer<bool>>),
+    Delivery(AddressKey, oneshot::Sender<Answer<bool>>),
     Owners(AddressKey, oneshot::Sender<Answer<Arc<[AddressKey]>>>),
 }
 
@@ -61,12 +62,14 @@ enum Please {
 enum Said {
     Domain(Box<[u8]>, u64, Answer<bool>),
     Address(AddressKey, u64, Answer<bool>),
+    Delivery(AddressKey, u64, Answer<bool>),
     Owners(AddressKey, u64, Answer<Arc<[AddressKey]>>),
 }
 
 struct Caches {
     domains: Cache<bool>,
     addresses: Cache<bool>,
+    deliveries: Cache<bool>,
     owners: Cache<Arc<[AddressKey]>>,
     settings: ArcSwap<LocalSettings>,
 }
@@ -76,6 +79,7 @@ pub(crate) struct PostfixConfig {
     caches: Arc<Caches>,
     domains: Waiting<Box<[u8]>, bool>,
     addresses: Waiting<AddressKey, bool>,
+    deliveries: Waiting<AddressKey, bool>,
     owners: Waiting<AddressKey, Arc<[AddressKey]>>,
     health: Arc<Health>,
     away: bool,
@@ -89,6 +93,7 @@ impl Actor for PostfixConfig {
         // Whoever waited on what the last run was asking is told that it could not be asked.
         self.domains.clear();
         self.addresses.clear();
+        self.deliveries.clear();
         self.owners.clear();
     }
 }
@@ -130,6 +135,15 @@ impl Handler<Please> for PostfixConfig {
                     actix_rt::spawn(async move {
                         let answer = bounded(settings.timeout, settings.sources.address(&address)).await;
                         post(&actor, Said::Address(address, epoch, answer));
+                    });
+                }
+            }
+            Please::Delivery(recipient, waits) => {
+                let epoch = self.caches.deliveries.epoch();
+                if first(&mut self.deliveries, &recipient, waits) {
+                    actix_rt::spawn(async move {
+                        let answer = bounded(settings.timeout, settings.sources.delivery(&recipient)).await;
+                        post(&actor, Said::Delivery(recipient, epoch, answer));
                     });
                 }
             }
@@ -196,6 +210,12 @@ impl Handler<Said> for PostfixConfig {
                 let answer = self.caches.addresses.learn(address.as_bytes(), answer, life, epoch, now);
                 tell(self.addresses.remove(&address), &answer);
             }
+            Said::Delivery(recipient, epoch, answer) => {
+                self.note(answer.as_ref().err());
+                let life = life(&answer);
+                let answer = self.caches.deliveries.learn(recipient.as_bytes(), answer, life, epoch, now);
+                tell(self.deliveries.remove(&recipient), &answer);
+            }
             Said::Owners(sender, epoch, answer) => {
                 self.note(answer.as_ref().err());
                 let answer = self.caches.owners.learn(sender.as_bytes(), answer, lives.negative, epoch, now);
@@ -234,6 +254,7 @@ impl Caches {
         let now = Instant::now();
         self.domains.expire(now);
         self.addresses.expire(now);
+        self.deliveries.expire(now);
         self.owners.expire(now);
     }
 }
@@ -252,6 +273,7 @@ impl LocalQuestions {
         let caches = Arc::new(Caches {
             domains: Cache::new(settings.cache),
             addresses: Cache::new(settings.cache),
+            deliveries: Cache::new(settings.cache),
             owners: Cache::new(settings.cache),
             settings: ArcSwap::from_pointee(settings),
         });
@@ -259,6 +281,7 @@ impl LocalQuestions {
             caches: caches.clone(),
             domains: HashMap::new(),
             addresses: HashMap::new(),
+            deliveries: HashMap::new(),
             owners: HashMap::new(),
             health,
             away: false,
@@ -271,6 +294,7 @@ impl LocalQuestions {
     pub fn configure(&self, settings: LocalSettings) {
         self.caches.domains.configure(settings.cache);
         self.caches.addresses.configure(settings.cache);
+        self.caches.deliveries.configure(settings.cache);
         self.caches.owners.configure(settings.cache);
         self.caches.settings.store(Arc::new(settings));
         self.caches.expire();
@@ -351,6 +375,13 @@ impl Answers for LocalQuestions {
         match self.caches.addresses.look_up(address.as_bytes(), Instant::now()) {
             Found::Fresh(answer) => Ask::ready(truth(answer)),
             Found::Ask => self.asked(|waits| Please::Address(address.clone(), waits), truth),
+        }
+    }
+
+    fn delivery(&self, recipient: &AddressKey) -> Ask<Truth> {
+        match self.caches.deliveries.look_up(recipient.as_bytes(), Instant::now()) {
+            Found::Fresh(answer) => Ask::ready(truth(answer)),
+            Found::Ask => self.asked(|waits| Please::Delivery(recipient.clone(), waits), truth),
         }
     }
 

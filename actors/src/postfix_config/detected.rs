@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 
 use super::actor::LocalQuestions;
 use super::sources::{Owners, Source};
-use crate::local::Truth;
+use crate::local::{Truth, is_routed};
 use crate::module::{BoxFuture, Unavailable};
 
 /// How often the files are looked at when nothing was heard of them.
@@ -180,6 +180,20 @@ impl Source for Detected {
     fn address(self: Arc<Self>, address: AddressKey) -> BoxFuture<Truth> {
         let resolver = self.resolver();
         Box::pin(async move { truth(&resolver.is_local_address(&address).await) })
+    }
+
+    fn delivery(self: Arc<Self>, recipient: AddressKey) -> BoxFuture<Truth> {
+        let resolver = self.resolver();
+        Box::pin(async move {
+            // Without Postfix's configuration nobody knows which routes it follows.
+            if resolver.configuration().is_none() && (is_routed(&recipient) || !recipient.has_domain()) {
+                return match resolver.state() {
+                    State::Faulty(_) => truth(&resolver.is_local_delivery(&recipient).await),
+                    _ => Truth::No,
+                };
+            }
+            truth(&resolver.is_local_delivery(&recipient).await)
+        })
     }
 
     fn owners(self: Arc<Self>, sender: AddressKey) -> BoxFuture<Owners> {

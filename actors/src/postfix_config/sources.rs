@@ -21,6 +21,13 @@ pub trait Source: Send + Sync + 'static {
     /// Is `address` local?
     fn address(self: Arc<Self>, address: AddressKey) -> BoxFuture<Truth>;
 
+    /// Is mail for `recipient`, which has no domain or may name a route, delivered here? A source that does
+    /// not know where Postfix would send it says no.
+    fn delivery(self: Arc<Self>, recipient: AddressKey) -> BoxFuture<Truth> {
+        let _ = recipient;
+        Box::pin(async { Truth::No })
+    }
+
     /// The logins that own `sender`. A source that knows of none says so by an empty list.
     fn owners(self: Arc<Self>, sender: AddressKey) -> BoxFuture<Owners> {
         let _ = sender;
@@ -60,6 +67,10 @@ impl Sources {
 
     pub(super) async fn address(&self, address: &AddressKey) -> Truth {
         self.any(|source| source.address(address.clone())).await
+    }
+
+    pub(super) async fn delivery(&self, recipient: &AddressKey) -> Truth {
+        self.any(|source| source.delivery(recipient.clone())).await
     }
 
     /// The owners that all sources name together.
