@@ -5,10 +5,13 @@
 //! next request on and several daemons never sell it twice. While the database is away whoever has a
 //! ticket can't be answered: `on_failure` decides.
 
+mod change;
+mod clerk;
 mod day;
 mod desk;
 mod names;
 mod operate;
+mod round;
 mod row;
 mod sql;
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! With the database:
 //! - [`store`]: the counters of the daemon, found again by name
 //! - [`ledger`]: the counters of one name, decided by any worker
-//! - `writer`, `strict`: what takes them to the database, behind the answers or before them
+//! - `writer`, `strict`, `upkeep`: what takes them to the database, behind the answers or before them
 //! - `rows`, `sql`, `fault`: what is written, how, and what its errors mean
 //! - [`queue`], [`receipt`]: for a module that keeps its counters in a table of its own
 
@@ -25,6 +25,7 @@ mod rows;
 mod sql;
 pub mod store;
 mod strict;
+mod upkeep;
 mod writer;
 
 pub use book::{Draft, Limits, Over, Ruling};

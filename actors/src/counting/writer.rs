@@ -36,7 +36,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(4);
 /// How often a batch that met another writer is tried again.
 const MEETINGS: u32 = 20;
 /// Between two looks for closed counters in the database.
-const CLEANING: Duration = Duration::from_secs(600);
+pub(super) const CLEANING: Duration = Duration::from_secs(600);
 /// How long closed counters stay, in seconds, for daemons whose clock is behind.
 pub(super) const CLOSED_SECONDS: i64 = 86_400;
 /// How long a refusal that was held against the database holds without asking again.
@@ -66,17 +66,17 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) database: Database,
     pub(super) sql: Sql,
-    log: Logger,
+    pub(super) log: Logger,
     /// Number of the last batch that was made.
     pub(super) sequence: i64,
     /// Batches that are not known to be written, the oldest first.
     pub(super) kept: VecDeque<Batch>,
     /// Why nothing can be written, and how long to wait before the next attempt.
-    away: Option<(String, Duration)>,
+    pub(super) away: Option<(String, Duration)>,
     /// Refusals held against the database not long ago.
     pub(super) confirmed: HashMap<Key, Instant>,
-    next_shard: usize,
-    next_cleaning: Instant,
+    pub(super) next_shard: usize,
+    pub(super) next_cleaning: Instant,
 }
 
 impl Writer {
@@ -154,65 +154,6 @@ impl Writer {
             Some((_, pause)) => *pause,
             None => self.shared.settings.load().flush_interval,
         }
-    }
-
-    async fn tick(&mut self) {
-        let now = self.shared.now();
-        if let Some((_, pause)) = &mut self.away {
-            *pause = (*pause * 2).min(Duration::from_secs(2));
-        }
-        // With nothing to write, an attempt still finds out whether the database is back.
-        let is_away = self.away.is_some();
-        if is_away && self.kept.is_empty() && self.shared.dirty() == 0 {
-            if self.database.ping().await.is_ok() {
-                self.came_back();
-            }
-        } else {
-            let _ = self.flush().await;
-        }
-        self.shared.shards[self.next_shard].lock().sweep(now);
-        self.next_shard = (self.next_shard + 1) % self.shared.shards.len();
-        self.confirmed.retain(|_, at| at.elapsed() < CONFIRMED);
-        if self.away.is_none() && Instant::now() >= self.next_cleaning {
-            self.next_cleaning = Instant::now() + CLEANING;
-            self.clean(now).await;
-        }
-    }
-
-    async fn clean(&mut self, now: u64) {
-        // Some at a time, and never in the way of a request for long.
-        let statement = self.sql.remove_closed(signed(now) - CLOSED_SECONDS);
-        match self.execute(statement).await {
-            Ok(1000..) => self.next_cleaning = Instant::now() + Duration::from_secs(1),
-            Ok(_) => {}
-            Err(error) => warn!(self.log, "closed counters could not be removed, will try again"; "error" => %error),
-        }
-    }
-
-    async fn close(&mut self) -> Result<(), String> {
-        self.answer_waiting().await;
-        let result = self.flush().await;
-        if let Err(error) = &result {
-            let rows: usize = self.kept.iter().map(|batch| batch.rows.len()).sum();
-            let lost = rows + self.shared.dirty();
-            error!(self.log, "counters could not be written before the end: these changes are lost";
-                "counters" => lost, "error" => error);
-        }
-        result
-    }
-
-    async fn reset(&mut self, name: &[u8]) -> Result<u64, String> {
-        self.flush().await?;
-        let count = self.execute(self.sql.reset(name)).await.map_err(|error| error.to_string())?;
-        for kind in 0..=u8::MAX - 1 {
-            let mut book = self.shared.shard_of_key(kind, name).lock();
-            if book.find(kind, name).is_some() {
-                // what was charged since the flush is kept
-                let counter = book.counter(kind, name);
-                counter.tallies.iter_mut().for_each(|tally| tally.used = tally.unwritten);
-            }
-        }
-        Ok(count)
     }
 
     /// Writes what was kept and what is dirty. A success ends an absence.
@@ -348,7 +289,7 @@ impl Writer {
     }
 
     /// Executes `statement`; how many rows it changed.
-    async fn execute(&self, statement: Statement) -> Result<u64, DbErr> {
+    pub(super) async fn execute(&self, statement: Statement) -> Result<u64, DbErr> {
         let result = timeout(PATIENCE, self.database.writer().execute_raw(statement)).await;
         let result = result.unwrap_or_else(|_| Err(patience()));
         self.database.observe(&result);
@@ -356,7 +297,7 @@ impl Writer {
     }
 
     /// Decides all that wait.
-    async fn answer_waiting(&mut self) {
+    pub(super) async fn answer_waiting(&mut self) {
         loop {
             let waiting = self.shared.queue.take(MAX_REQUESTS);
             if waiting.is_empty() {
@@ -406,7 +347,7 @@ impl Writer {
         self.note_facts();
     }
 
-    fn came_back(&mut self) {
+    pub(super) fn came_back(&mut self) {
         if self.away.take().is_some() {
             info!(self.log, "counters are written again");
             self.note_facts();

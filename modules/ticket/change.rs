@@ -1,0 +1,58 @@
+//! The change of day and month: once per database, however many daemons share it.
+
+use actors::database::Database;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use sea_orm::{
+    ConnectionTrait as _, DatabaseBackend, DatabaseTransaction, DbErr, IsolationLevel, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait as _,
+};
+use slog::{Logger, info};
+
+use super::day;
+use super::sql::Sql;
+
+/// A transaction that writes, on a row at a time.
+pub async fn begin(database: &Database) -> Result<DatabaseTransaction, DbErr> {
+    let is_sqlite = database.backend() == DatabaseBackend::Sqlite;
+    let options = TransactionOptions {
+        isolation_level: (!is_sqlite).then_some(IsolationLevel::ReadCommitted),
+        sqlite_transaction_mode: is_sqlite.then_some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    database.writer().begin_with_options(options).await
+}
+
+/// Does what is due at the change of day, unless another daemon has done it.
+pub async fn change_day(
+    database: &Database,
+    sql: Sql,
+    zone: &TimeZone,
+    today: Date,
+    log: &Logger,
+) -> Result<(), DbErr> {
+    let transaction = begin(database).await?;
+    let rows = transaction.query_all_raw(sql.tracked()).await?;
+    let tracked: Option<(Option<i64>, Option<i64>)> =
+        rows.first().map(|row| Ok::<_, DbErr>((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).transpose()?;
+    let due = match tracked {
+        None => day::Due::Note,
+        Some((day, month)) => day::due(zone, today, day, month),
+    };
+    match due {
+        day::Due::Nothing => transaction.rollback().await?,
+        day::Due::Note => {
+            transaction.execute_raw(sql.track(today, tracked.is_none())).await?;
+            transaction.commit().await?;
+        }
+        day::Due::Change(change) => {
+            for statement in sql.close(change) {
+                transaction.execute_raw(statement).await?;
+            }
+            transaction.execute_raw(sql.track(today, false)).await?;
+            transaction.commit().await?;
+            info!(log, "a day of tickets ended"; "today" => %today, "month" => change.month_end.is_some());
+        }
+    }
+    Ok(())
+}
