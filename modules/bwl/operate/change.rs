@@ -98,10 +98,9 @@ impl Add {
         }
         for user in self.skip_users.iter().chain(&self.only_users) {
             name("SASL user", user)?;
-            let [one] = &*columns::users(Some(user)) else {
+            if columns::users(Some(user)).len() != 1 {
                 return Err(Refused::Invalid(format!("{user:?} is not one SASL user")));
-            };
-            drop(one.clone());
+            }
         }
         let all = self.table == Table::Global && self.source.is_empty() && self.destination.is_empty();
         if all && !self.everything {

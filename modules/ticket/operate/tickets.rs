@@ -52,12 +52,13 @@ fn shown(row: &Record, plan: Option<&Value>) -> Value {
 }
 
 async fn with_plans(database: &Database, rows: &[Record]) -> Result<Vec<Value>, Refused> {
+    let mut ids: Vec<i64> = rows.iter().filter_map(|row| row.number("ticket_plan_id")).collect();
+    ids.sort_unstable();
+    ids.dedup();
     let mut known: HashMap<i64, Option<Value>> = HashMap::new();
-    for id in rows.iter().filter_map(|row| row.number("ticket_plan_id")) {
-        if !known.contains_key(&id) {
-            let plan = plans::SHEET.row(database, id).await?;
-            known.insert(id, plan.as_ref().map(plans::show));
-        }
+    for id in ids {
+        let plan = plans::SHEET.row(database, id).await?;
+        known.insert(id, plan.as_ref().map(plans::show));
     }
     let plan = |row: &Record| row.number("ticket_plan_id").and_then(|id| known.get(&id)?.as_ref());
     Ok(rows.iter().map(|row| shown(row, plan(row))).collect())

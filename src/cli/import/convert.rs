@@ -117,6 +117,9 @@ impl<'a> Importer<'a> {
                 }
             }
         }
+        if self.meant.listeners.is_empty() {
+            root.find("has no <listen>: a daemon without a [[listener]] does not start");
+        }
         let new = self.new_findings();
         self.notes.rest.extend(new);
     }

@@ -98,7 +98,7 @@ pub(super) fn period(limit: Element<'_>) -> Option<Period> {
         limit.find("status is not \"full\": the period is left out");
         return None;
     }
-    let time = |name: &str| limit.text(name).and_then(|text| clock(text));
+    let time = |name: &str| limit.text(name).and_then(clock);
     let (Some(from), Some(to)) = (time("from"), time("to")) else {
         let shown = |name: &str| limit.text(name).unwrap_or_default().to_owned();
         limit.fault(format!("from={:?} to={:?}: expected times such as 09:00", shown("from"), shown("to")));
