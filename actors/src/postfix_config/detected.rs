@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use libvalvula::AddressKey;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use parking_lot::Mutex;
 use postfix::{Answer, Resolver, State, Verdict};
 use slog::{Logger, error, info, warn};
 use tokio::sync::Notify;
@@ -33,15 +34,19 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// Postfix's configuration, the latest without a fault.
 pub struct Detected {
     resolver: ArcSwap<Resolver>,
+    /// When the last reading began: a file written after that may have been read before.
+    read_since: Mutex<SystemTime>,
     log: Logger,
 }
 
 impl Detected {
     /// Reads the configuration. A fault in it is logged; until it is mended its questions cannot be asked.
     pub async fn load(settings: postfix::Settings, log: &Logger) -> Arc<Self> {
+        let since = SystemTime::now();
         let resolver = Resolver::load(settings).await;
         report(&resolver, log, "cannot be used");
-        Arc::new(Self { resolver: ArcSwap::from_pointee(resolver), log: log.clone() })
+        let resolver = ArcSwap::from_pointee(resolver);
+        Arc::new(Self { resolver, read_since: Mutex::new(since), log: log.clone() })
     }
 
     /// The latest configuration without a fault.
@@ -51,6 +56,7 @@ impl Detected {
 
     /// Reads the configuration again, with `settings`. Whether it was taken over.
     pub async fn reload(&self, settings: postfix::Settings) -> bool {
+        *self.read_since.lock() = SystemTime::now();
         let resolver = Resolver::load(settings).await;
         let had_one = !matches!(self.resolver.load().state(), State::Faulty(_));
         if matches!(resolver.state(), State::Faulty(_)) && had_one {
@@ -100,7 +106,9 @@ type Look = Option<(SystemTime, u64, u64)>;
 async fn look_at(files: BTreeSet<PathBuf>) -> Vec<(PathBuf, Look)> {
     let look = |path: &Path| {
         let file = std::fs::metadata(path).ok()?;
-        Some((file.modified().ok()?, file.len(), file.ino()))
+        // The change time, not the modification time: it also moves when another file takes the name.
+        let changed = Duration::new(u64::try_from(file.ctime()).ok()?, u32::try_from(file.ctime_nsec()).ok()?);
+        Some((SystemTime::UNIX_EPOCH + changed, file.len(), file.ino()))
     };
     // A file may be on a file system that hangs: not on the system's thread.
     let looked = tokio::task::spawn_blocking(move || {
@@ -109,8 +117,17 @@ async fn look_at(files: BTreeSet<PathBuf>) -> Vec<(PathBuf, Look)> {
     looked.await.unwrap_or_default()
 }
 
+/// Whether a file was written so late that a reading begun at `since` may have missed it. File systems
+/// take their time from a clock that ticks a hundred times a second or more.
+fn may_be_missed(looks: &[(PathBuf, Look)], since: SystemTime) -> bool {
+    let since = since - Duration::from_millis(20);
+    looks.iter().any(|(_, look)| look.is_some_and(|(changed, ..)| changed >= since))
+}
+
 async fn follow(detected: Arc<Detected>, questions: LocalQuestions) {
     let heard = Arc::new(Notify::new());
+    // What was read once more already: a file dated in the future is not read each second.
+    let mut read_again = Vec::new();
     let mut resolver = detected.resolver();
     let mut seen = look_at(resolver.files().clone()).await;
     let mut _ears = listen(&resolver, &heard, &detected.log);
@@ -119,10 +136,14 @@ async fn follow(detected: Arc<Detected>, questions: LocalQuestions) {
             sleep(SETTLE).await;
         }
         let now = look_at(resolver.files().clone()).await;
-        if now == seen && Arc::ptr_eq(&resolver, &detected.resolver()) {
+        let missed = now != read_again && may_be_missed(&now, *detected.read_since.lock());
+        if now == seen && !missed && Arc::ptr_eq(&resolver, &detected.resolver()) {
             continue;
         }
-        if now != seen {
+        if now != seen || missed {
+            if missed {
+                read_again.clone_from(&now);
+            }
             seen = now;
             if detected.reload(resolver.settings().clone()).await {
                 questions.configuration_changed(detected.resolver().recipient_delimiter());
@@ -225,6 +246,16 @@ mod tests {
             }
         };
         timeout(Duration::from_secs(10), answered).await.unwrap_or_else(|_| panic!("{domain}: {expected:?}"));
+    }
+
+    #[test]
+    fn a_file_written_while_it_was_read_is_read_again() {
+        let since = SystemTime::now();
+        let look = |written| [(PathBuf::from("main.cf"), Some((written, 10, 1)))];
+        assert!(may_be_missed(&look(since), since));
+        assert!(may_be_missed(&look(since + Duration::from_millis(1)), since));
+        assert!(!may_be_missed(&look(since - Duration::from_secs(1)), since));
+        assert!(!may_be_missed(&[(PathBuf::from("main.cf"), None)], since));
     }
 
     #[test]
