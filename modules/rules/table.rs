@@ -53,8 +53,8 @@ pub(super) struct Merge<P> {
     load: u64,
 }
 
-/// More changes than this move into the middle layer.
-const TOP: usize = 256;
+/// More changes than this move into the middle layer. Few in tests, which else would seldom get there.
+const TOP: usize = if cfg!(test) { 2 } else { 256 };
 /// Fewer changes than this are never merged into the base.
 const MERGE_FLOOR: usize = 2_048;
 /// Merged when the changes are this part of the base.

@@ -59,7 +59,7 @@ fn keys(addresses: &[&str]) -> Vec<AddressKey> {
 }
 
 fn house() -> House {
-    House { addresses: keys(&[ANN, BEN, "list@home.example", "dora@b.example"]), down: Vec::new(), delimiter: b"+" }
+    House { addresses: keys(&[ANN, BEN, "list@home.example", "dora@b.example", "root"]), down: Vec::new(), delimiter: b"+" }
 }
 
 fn mode(mode: Mode) -> Settings {
@@ -172,6 +172,8 @@ fn each_mode_compares_what_it_says() {
         (ANN, "ann", "REJECT REJECT DUNNO DUNNO"),
         ("ann", "ann", "DUNNO REJECT REJECT DUNNO"),
         ("ann", "home.example", "REJECT REJECT REJECT DUNNO"),
+        // ... not even when the sender has none either, and is a local address.
+        ("root", "root", "DUNNO REJECT DUNNO DUNNO"),
         // An address extension is stripped before a comparison.
         ("ann+list@home.example", ANN, "DUNNO DUNNO DUNNO DUNNO"),
         ("ann+list@home.example", BEN, "REJECT DUNNO DUNNO DUNNO"),
