@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // a test may be blunt, its helpers too
 
 mod daemon;
+mod relay;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -15,6 +16,7 @@ use actors::counting::{Durability, Ruling, Settings};
 use testkit::{Engine, Server, TestDatabase};
 
 use self::daemon::{Asked, Daemon, STRICT};
+use self::relay::Relay;
 
 /// Tasks that ask until they are told to stop.
 struct Load {
@@ -122,47 +124,6 @@ async fn strict_does_not_count_what_was_deferred_while_the_database_was_away() {
     }
 }
 
-/// A relay before a server that can swallow what the server answers, and then hang up.
-struct Relay {
-    url: String,
-    swallow: Arc<AtomicBool>,
-}
-
-impl Relay {
-    async fn before(sql: &TestDatabase) -> Self {
-        let url = sql.url_tcp();
-        let start = url.rfind('@').map_or_else(|| url.find("://").unwrap() + 3, |at| at + 1);
-        let end = start + url[start..].find('/').unwrap();
-        let server = url[start..end].to_owned();
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let swallow = Arc::new(AtomicBool::new(false));
-        let flag = swallow.clone();
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let Ok(server) = tokio::net::TcpStream::connect(&server).await else { continue };
-                tokio::spawn(relay(client, server, flag.clone()));
-            }
-        });
-        Self { url: format!("{}{address}{}", &url[..start], &url[end..]), swallow }
-    }
-}
-
-async fn relay(client: tokio::net::TcpStream, server: tokio::net::TcpStream, swallow: Arc<AtomicBool>) {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    let up = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
-    let mut buffer = vec![0; 65_536];
-    while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
-        // The server has done it; the client never hears of it.
-        if swallow.swap(false, Ordering::SeqCst) || to_client.write_all(&buffer[..count]).await.is_err() {
-            break;
-        }
-    }
-    up.abort();
-}
-
 async fn answers_lost_under_load(engine: Engine, settings: Settings) {
     let sql = TestDatabase::new(engine);
     let relay = Relay::before(&sql).await;
@@ -170,12 +131,7 @@ async fn answers_lost_under_load(engine: Engine, settings: Settings) {
     let load = Load::start(&daemon, 16);
     load.passes(50).await;
     for _ in 0..20 {
-        relay.swallow.store(true, Ordering::SeqCst);
-        let give_up = tokio::time::Instant::now() + Duration::from_secs(30);
-        while relay.swallow.load(Ordering::SeqCst) {
-            assert!(tokio::time::Instant::now() < give_up, "the server says nothing");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        relay.swallow_one().await;
         load.passes(20).await;
     }
     let (passed, unasked) = load.end().await;
