@@ -33,7 +33,9 @@ const MOST: usize = 500;
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How often a transaction that met another writer is tried again.
 const MEETINGS: u32 = 50;
-/// How often the change of day is looked for, and an absent database tried again.
+/// How soon an absent database is tried again; later more seldom.
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+/// How often the change of day is looked for, and at least how often an absent database is tried again.
 const TICK: Duration = Duration::from_secs(1);
 
 /// A transaction of which nobody knows whether it was committed.
@@ -61,6 +63,8 @@ pub struct Clerk {
     handled: Option<Date>,
     /// Why the database can't be asked.
     away: Option<String>,
+    /// How long to wait before an absent database is tried again.
+    pause: Duration,
 }
 
 impl Clerk {
@@ -78,6 +82,7 @@ impl Clerk {
             is_registered: false,
             handled: None,
             away: None,
+            pause: FIRST_PAUSE,
         }
     }
 
@@ -105,10 +110,16 @@ impl Clerk {
                         None => return self.report_lost(),
                     }
                 }
-                () = shared.queue.woken() => self.serve().await,
+                () = shared.queue.woken() => {
+                    self.serve().await;
+                    if self.away.is_some() {
+                        next = next.min(Instant::now() + self.pause);
+                    }
+                }
                 () = sleep_until(next) => {
-                    next = Instant::now() + TICK;
                     self.tick().await;
+                    self.pause = (self.pause * 2).min(TICK);
+                    next = Instant::now() + if self.away.is_some() { self.pause } else { TICK };
                 }
             }
             self.note_facts();
@@ -167,6 +178,8 @@ impl Clerk {
         if fault(error) == Fault::Away && self.away.is_none() {
             warn!(self.log, "tickets can't be read: who has one can't be answered"; "error" => %error);
             self.away = Some(error.to_string());
+            // It may have been one connection only.
+            self.pause = FIRST_PAUSE;
         }
     }
 
