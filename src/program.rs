@@ -11,12 +11,13 @@ use structopt::StructOpt as _;
 use crate::boot;
 use crate::cli::exit::{self, Exit, Failure};
 use crate::cli::flags::{Flags, Mode};
+use crate::cli::local::{become_user, wait_for};
 use crate::cli::{control, database, local, ping};
 use crate::config::{self, Settings};
 use crate::control::protocol::Command;
 use crate::log::{Logging, Setting};
 use crate::registry::Registry;
-use crate::{detach, limits, privileges};
+use crate::{detach, limits};
 
 /// What `-s` waits for its answer.
 const STATUS: Duration = Duration::from_secs(10);
@@ -116,15 +117,15 @@ impl Builder {
                 lines.map_or(Ok(Exit::Good), |lines| Err(Failure { exit: Exit::No, lines }))
             }
             Mode::CheckDatabase => {
-                become_user(&settings)?;
+                become_user(settings.server.user.as_ref())?;
                 exit::print(&wait_for(database::check(settings.database))??);
                 Ok(Exit::Good)
             }
             Mode::IsLocal(name) => {
-                become_user(&settings)?;
-                let (text, exit) = wait_for(local::is_local(&name, settings.local.postfix))?;
-                exit::print(&text);
-                Ok(exit)
+                become_user(settings.server.user.as_ref())?;
+                let found = wait_for(local::look_up(&name, settings.local.postfix, None))?;
+                exit::print(&found.text());
+                Ok(found.exit())
             }
             Mode::Status => unreachable!("answered above: it needs no whole configuration"),
         }
@@ -178,21 +179,4 @@ fn detach() -> Result<Exit, Failure> {
         Ok(Some(code)) => Err(Failure { exit: Exit::from_code(code), lines: Vec::new() }),
         Err(error) => Err(Failure::new(Exit::Software, format!("--detach: {error}"))),
     }
-}
-
-/// What is checked is checked with the daemon's own rights.
-fn become_user(settings: &Settings) -> Result<(), Failure> {
-    match &settings.server.user {
-        Some(user) if nix::unistd::geteuid().is_root() => {
-            privileges::drop_to(user).map_err(|error| Failure::new(Exit::Software, format!("server.user: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn wait_for<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime
-        .map(|runtime| runtime.block_on(work))
-        .map_err(|error| Failure::new(Exit::Software, format!("can't wait for answers: {error}")))
 }

@@ -11,9 +11,9 @@ fn main() -> ExitCode {
         Err(exit) => return exit.into(),
     };
     match control::run(&flags) {
-        Ok(text) => {
+        Ok((text, exit)) => {
             exit::print(&text);
-            exit::Exit::Good.into()
+            exit.into()
         }
         Err(failure) => {
             failure.say("valvulactl");

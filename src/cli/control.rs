@@ -12,11 +12,12 @@ use super::asked::Asked;
 use super::exceptions::{QuotaException, SlmException};
 use super::exit::{Exit, Failure};
 use super::import::Import;
+use super::lookup::Lookup;
 use super::orders::Plan;
 use super::quota::Quota;
 use super::rule::Rule;
 use super::ticket::Ticket;
-use super::{explained, request, status, table};
+use super::{explained, local, request, status, table};
 use crate::config;
 use crate::control::protocol::{Code, Command, Refusal};
 use crate::control::{Client, ClientError};
@@ -102,6 +103,8 @@ pub enum Order {
     Quota(Quota),
     /// Looks after prepaid plans and tickets
     Ticket(Ticket),
+    /// Says whether a domain or an address is local, and what decided: 0 yes, 1 no, 75 could not ask
+    Lookup(Lookup),
     /// Makes a configuration of another program's
     Import(Import),
 }
@@ -121,7 +124,7 @@ impl Order {
             Self::Rule(_) | Self::SlmException(_) | Self::QuotaException(_) | Self::Quota(_) | Self::Ticket(_) => {
                 self.plan()?.command
             }
-            Self::Request(_) | Self::Import(_) => return None,
+            Self::Request(_) | Self::Lookup(_) | Self::Import(_) => return None,
         })
     }
 }
@@ -148,12 +151,16 @@ impl Order {
     }
 }
 
-/// Runs `valvulactl`: what it prints, or how it fails.
-pub fn run(flags: &Flags) -> Result<String, Failure> {
+/// Runs `valvulactl`: what it prints and how it ends, or how it fails.
+pub fn run(flags: &Flags) -> Result<(String, Exit), Failure> {
     let socket = || match (&flags.socket, &flags.config) {
         (Some(socket), _) => Ok(socket.clone()),
         (None, path) => control_socket(path.as_ref()),
     };
+    // What an answer is decides the exit code of these.
+    if let Order::Lookup(lookup) = &flags.order {
+        return lookup.run(&local::side(flags.config.as_deref())?, flags.json);
+    }
     let answer = match &flags.order {
         Order::Request(asked) => request::run(asked, socket)?,
         Order::Import(import) => import.run()?,
@@ -162,7 +169,8 @@ pub fn run(flags: &Flags) -> Result<String, Failure> {
             ask(&socket()?, &command, order.patience())?
         }
     };
-    if flags.json { Ok(json(&answer)) } else { shown(&flags.order, answer) }
+    let text = if flags.json { json(&answer) } else { shown(&flags.order, answer)? };
+    Ok((text, Exit::Good))
 }
 
 /// Where the control socket is by the configuration at `path`, which is only required when it was named.

@@ -9,6 +9,7 @@ mod explained;
 pub mod flags;
 mod import;
 pub mod local;
+mod lookup;
 mod orders;
 pub mod ping;
 mod quota;

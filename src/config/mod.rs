@@ -13,6 +13,7 @@ mod server;
 mod sources;
 mod toml_layer;
 
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -87,6 +88,43 @@ pub fn control_socket(
     let socket = server::control_socket(section);
     let faults = faults.take();
     if faults.is_empty() { Ok(socket) } else { Err(faults) }
+}
+
+/// What the tools that look into Postfix's configuration need of ours.
+pub struct PostfixSide {
+    /// Whom the daemon runs as.
+    pub user: Option<Identity>,
+    /// `[postfix]`.
+    pub local: Local,
+    /// Each `[[listener]]`.
+    pub listeners: Vec<ListenerSettings>,
+    /// The kind of each module that has a `type` of its own, by name.
+    pub kinds: HashMap<String, String>,
+}
+
+/// The sections that concern Postfix of the configuration at `main`. Which modules there are is not asked:
+/// a daemon may have more of them than this program knows.
+pub fn postfix_side(
+    main: &Path,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<PostfixSide, Vec<Fault>> {
+    let faults = Faults::default();
+    let tree = sources::read(main, environment, &faults);
+    let mut root = Section::new("", tree, faults.clone());
+    let server = Server::read(root.table("server"));
+    let local = Local::read(root.table("postfix"));
+    let registry = Registry::default();
+    let nameable = listener::Nameable { registry: &registry, sections: HashSet::new(), whole: false };
+    let listeners = listener::read_all(root.tables("listener"), &nameable);
+    let mut modules = root.table("module");
+    let written: Vec<_> = modules.remaining().map(str::to_owned).collect();
+    let kinds = written.iter().filter_map(|name| {
+        let kind = modules.table(name).value::<String>("type")?;
+        Some((module::plain_name(name).to_owned(), module::plain_name(&kind).to_owned()))
+    });
+    let kinds = kinds.collect();
+    let faults = faults.take();
+    if faults.is_empty() { Ok(PostfixSide { user: server.user, local, listeners, kinds }) } else { Err(faults) }
 }
 
 /// `whole` is false when a file could not be read: what is missing may then stand in that file.
