@@ -21,6 +21,9 @@ use super::target::{Lost, Target};
 /// Lines that wait at most. With the longest values a request can have this is some tens of MiB.
 const LENGTH: usize = 8192;
 
+/// How long lines gather before they are written together: nobody reads a log sooner.
+const GATHER: Duration = Duration::from_millis(2);
+
 /// The way into the queue. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Queue {
@@ -105,6 +108,13 @@ impl Drain for Queue {
     }
 }
 
+/// Lets lines gather. A thread that waits in the channel is woken for each line, and whoever logs pays for
+/// it; one that sleeps is not, and finds many lines at once.
+#[allow(clippy::disallowed_methods, reason = "a thread of its own, which nothing waits for")]
+fn gather() {
+    thread::sleep(GATHER);
+}
+
 /// The thread.
 struct Writer {
     target: Box<dyn Target>,
@@ -122,6 +132,7 @@ impl Writer {
                 Ok(entry) => entry,
                 Err(TryRecvError::Empty) => {
                     self.rest();
+                    gather();
                     match self.lines.recv() {
                         Ok(entry) => entry,
                         Err(_) => return,
