@@ -61,3 +61,127 @@ fn a_configuration_with_a_fault_answers_nothing() {
     assert_eq!(refused.code, Some(78), "{refused:?}");
     assert!(refused.stderr.contains("postfix.autodetct"), "{}", refused.stderr);
 }
+
+const RECIPIENTS: &str =
+    "smtpd_recipient_restrictions =\n    permit_mynetworks,\n# ours\n    reject_unauth_destination\n";
+
+/// The value of a parameter, as Postfix itself reads it.
+fn postconf(home: &Home, parameter: &str) -> String {
+    let output =
+        std::process::Command::new("postconf").arg("-c").arg(home.path("postfix")).args(["-h", parameter]).output();
+    String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn sections_say_when_each_list_runs() {
+    let home = home(RECIPIENTS);
+    let text = home.valvulactl(&["postfix", "sections"]).ok().stdout;
+    let line = |words: &[&str]| text.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(
+        line(&["recipient", "main.cf", "at each RCPT TO", "permit_mynetworks, reject_unauth_destination"]),
+        "{text}"
+    );
+    assert!(line(&["client", "submission/inet", "permit_sasl_authenticated, reject"]), "{text}");
+    let json = home.valvulactl(&["postfix", "sections", "--json"]).ok().stdout;
+    let sections: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(sections.as_array().unwrap().len(), 9);
+}
+
+#[test]
+fn connect_and_disconnect_edit_main_cf_once() {
+    let home = home(&format!("{RECIPIENTS}queue_directory = /var/spool/postfix\n"));
+    let list = || postconf(&home, "smtpd_recipient_restrictions");
+    let untouched = std::fs::read(home.path("postfix/main.cf")).unwrap();
+    let first = ["postfix", "connect", "recipient", "mx", "first"];
+
+    let tried = home.valvulactl(&[&first[..], &["--dry-run"]].concat()).ok();
+    assert!(
+        tried.stdout.contains("+ smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:3579, permit_mynetworks, reject_unauth_destination\n"),
+        "{}",
+        tried.stdout
+    );
+    assert_eq!(std::fs::read(home.path("postfix/main.cf")).unwrap(), untouched);
+
+    let done = home.valvulactl(&first).ok();
+    assert!(done.stdout.contains("- smtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination\n"));
+    assert!(done.stdout.contains(" reload\n"), "{}", done.stdout);
+    assert_eq!(list(), "check_policy_service inet:127.0.0.1:3579, permit_mynetworks, reject_unauth_destination");
+    let text = home.valvulactl(&["postfix", "listeners"]).ok().stdout;
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[1], ["mx", "127.0.0.1:3579", "main.cf", "smtpd_recipient_restrictions"]);
+    assert_eq!(rows[2], ["socket", "unix:/var/spool/postfix/valvula/policy", "-", "not", "asked"]);
+
+    let again = home.valvulactl(&first);
+    assert_eq!(again.code, Some(1), "{again:?}");
+    assert!(again.stderr.contains("asks inet:127.0.0.1:3579 already"), "{}", again.stderr);
+
+    home.valvulactl(&["postfix", "connect", "recipient", "socket", "last"]).ok();
+    assert!(list().ends_with("reject_unauth_destination, check_policy_service unix:valvula/policy"), "{}", list());
+    assert_eq!(home.valvulactl(&["postfix", "connect", "recipient", "socket", "last"]).code, Some(1));
+
+    home.valvulactl(&["postfix", "disconnect", "recipient", "socket"]).ok();
+    home.valvulactl(&["postfix", "disconnect", "recipient", "mx"]).ok();
+    assert_eq!(list(), "permit_mynetworks, reject_unauth_destination");
+    assert_eq!(home.valvulactl(&["postfix", "disconnect", "recipient", "mx"]).code, Some(1));
+}
+
+#[test]
+fn what_can_not_be_meant_is_refused_and_changes_nothing() {
+    let home = home(RECIPIENTS);
+    let untouched = std::fs::read(home.path("postfix/main.cf")).unwrap();
+    let unknown = home.valvulactl(&["postfix", "connect", "recipient", "elsewhere", "first"]);
+    assert_eq!(unknown.code, Some(1), "{unknown:?}");
+    assert!(unknown.stderr.contains("mx, socket"), "{}", unknown.stderr);
+    assert_eq!(home.valvulactl(&["postfix", "connect", "nowhere", "mx", "first"]).code, Some(64));
+    assert_eq!(home.valvulactl(&["postfix", "connect", "data", "mx", "middle"]).code, Some(64));
+    let absent = home.valvulactl(&["postfix", "--config-directory", "/nowhere", "connect", "data", "mx", "first"]);
+    assert_eq!(absent.code, Some(78), "{absent:?}");
+    assert!(absent.stderr.contains("/nowhere/main.cf"), "{}", absent.stderr);
+    assert_eq!(std::fs::read(home.path("postfix/main.cf")).unwrap(), untouched);
+}
+
+#[test]
+fn relaying_is_warned_of_and_the_last_guard_stays() {
+    let home = home("smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks, reject\n");
+    let first = home.valvulactl(&["postfix", "connect", "recipient", "mx", "first", "--dry-run"]).ok();
+    assert!(first.stdout.contains("would let anybody relay"), "{}", first.stdout);
+    let with_relay_list = home.valvulactl(&["postfix", "connect", "relay", "mx", "last", "--dry-run"]).ok();
+    assert!(!with_relay_list.stdout.contains("anybody"), "{}", with_relay_list.stdout);
+    assert!(with_relay_list.stdout.contains("+ smtpd_relay_restrictions = check_policy_service inet:127.0.0.1:3579\n"));
+
+    home.write(
+        "postfix/main.cf",
+        "smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:3579\n",
+    );
+    let refused = home.valvulactl(&["postfix", "disconnect", "recipient", "mx"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("keep others from relaying"), "{}", refused.stderr);
+    assert_eq!(postconf(&home, "smtpd_recipient_restrictions"), "check_policy_service inet:127.0.0.1:3579");
+}
+
+#[test]
+fn doctor_names_faults_of_both_sides() {
+    let home = home(
+        "smtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination, check_policy_service inet:127.0.0.1:3579\n",
+    );
+    let ill = home.valvulactl(&["postfix", "doctor", "--json"]);
+    assert_eq!(ill.code, Some(1), "{ill:?}");
+    let found: Value = serde_json::from_str(&ill.stdout).unwrap();
+    let problems: Vec<_> = found["findings"].as_array().unwrap().iter().map(|one| one["problem"].clone()).collect();
+    for problem in ["never-asked-after", "no-default-action", "not-asked"] {
+        assert!(problems.contains(&problem.into()), "{problem}: {problems:?}");
+    }
+    let text = home.valvulactl(&["postfix", "doctor"]);
+    assert_eq!((text.code, text.stdout.lines().count()), (Some(1), problems.len()), "{text:?}");
+
+    home.write(
+        "postfix/main.cf",
+        "compatibility_level = 3.6\nmyhostname = mx.example\nalias_maps =\nlocal_recipient_maps =\n\
+         queue_directory = /var/spool/postfix\nsmtpd_policy_service_default_action = DUNNO\n\
+         smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:3579\n\
+         smtpd_end_of_data_restrictions = check_policy_service unix:valvula/policy\n",
+    );
+    let healthy = home.valvulactl(&["postfix", "doctor"]);
+    assert_eq!(healthy.code, Some(0), "{healthy:?}");
+    assert!(healthy.stdout.starts_with("nothing found in "), "{}", healthy.stdout);
+}

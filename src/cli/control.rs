@@ -14,6 +14,7 @@ use super::exit::{Exit, Failure};
 use super::import::Import;
 use super::lookup::Lookup;
 use super::orders::Plan;
+use super::postfix::Postfix;
 use super::quota::Quota;
 use super::rule::Rule;
 use super::ticket::Ticket;
@@ -105,6 +106,8 @@ pub enum Order {
     Ticket(Ticket),
     /// Says whether a domain or an address is local, and what decided: 0 yes, 1 no, 75 could not ask
     Lookup(Lookup),
+    /// Looks into Postfix's restriction lists, and connects our listeners to them
+    Postfix(Postfix),
     /// Makes a configuration of another program's
     Import(Import),
 }
@@ -124,7 +127,7 @@ impl Order {
             Self::Rule(_) | Self::SlmException(_) | Self::QuotaException(_) | Self::Quota(_) | Self::Ticket(_) => {
                 self.plan()?.command
             }
-            Self::Request(_) | Self::Lookup(_) | Self::Import(_) => return None,
+            Self::Request(_) | Self::Lookup(_) | Self::Postfix(_) | Self::Import(_) => return None,
         })
     }
 }
@@ -158,8 +161,10 @@ pub fn run(flags: &Flags) -> Result<(String, Exit), Failure> {
         (None, path) => control_socket(path.as_ref()),
     };
     // What an answer is decides the exit code of these.
-    if let Order::Lookup(lookup) = &flags.order {
-        return lookup.run(&local::side(flags.config.as_deref())?, flags.json);
+    match &flags.order {
+        Order::Lookup(lookup) => return lookup.run(&local::side(flags.config.as_deref())?, flags.json),
+        Order::Postfix(postfix) => return postfix.run(local::side(flags.config.as_deref())?, flags.json),
+        _ => {}
     }
     let answer = match &flags.order {
         Order::Request(asked) => request::run(asked, socket)?,

@@ -1,6 +1,7 @@
 //! The command lines of both programs: their flags, what they print, how they end.
 
 mod asked;
+mod connect;
 pub mod control;
 pub mod database;
 mod exceptions;
@@ -12,6 +13,7 @@ pub mod local;
 mod lookup;
 mod orders;
 pub mod ping;
+mod postfix;
 mod quota;
 mod request;
 mod rule;

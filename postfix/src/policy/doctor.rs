@@ -23,8 +23,10 @@ pub struct Listener {
     pub deadline: Duration,
     /// Connections at a time.
     pub max_connections: u64,
-    /// Modules that need a recipient: quota by recipients, for instance.
+    /// Modules that need a recipient: black and white lists, for instance.
     pub need_recipient: Vec<String>,
+    /// Modules that need a recipient or, once there are several, their number: quotas.
+    pub need_count: Vec<String>,
 }
 
 /// What is wrong.
@@ -43,7 +45,7 @@ pub enum Problem {
         /// The other list.
         other: Section,
     },
-    /// A module of it needs a recipient, which this list does not have.
+    /// A module of it needs a recipient, which this list does not have; nor is it asked elsewhere.
     NoRecipientHere {
         /// The module.
         module: String,
@@ -172,6 +174,7 @@ pub fn doctor(
             find(String::new(), Problem::NotAsked);
             continue;
         }
+        let sees_recipients = asked.iter().any(|place| place.section.runs_at_recipient(delayed));
         for (index, place) in asked.iter().enumerate() {
             let name = name_of(place);
             if let Some(restriction) = lets_pass(place) {
@@ -185,8 +188,10 @@ pub fn doctor(
             if let Some(other) = earlier {
                 find(name.clone(), Problem::AskedTwice { other: other.section });
             }
-            if !place.section.runs_at_recipient(delayed) {
-                for module in &listener.need_recipient {
+            if !sees_recipients {
+                let counted = matches!(place.section, Section::Data | Section::EndOfData);
+                let uncounted = listener.need_count.iter().filter(|_| !counted);
+                for module in listener.need_recipient.iter().chain(uncounted) {
                     find(name.clone(), Problem::NoRecipientHere { module: module.clone() });
                 }
             }

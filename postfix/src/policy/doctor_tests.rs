@@ -14,7 +14,8 @@ fn findings(main: &str, master: &str) -> Vec<Problem> {
         endpoint: "127.0.0.1:3579".into(),
         deadline: Duration::from_secs(10),
         max_connections: 100,
-        need_recipient: vec!["mquota".into()],
+        need_recipient: vec!["bwl".into()],
+        need_count: vec!["mquota".into()],
     };
     doctor(&configuration, None, &[listener])
         .unwrap()
@@ -48,12 +49,7 @@ fn each_problem_is_found() {
             "",
             Problem::AskedTwice { other: Section::Sender },
         ),
-        ("smtpd_data_restrictions = ASK", "", Problem::NoRecipientHere { module: "mquota".into() }),
-        (
-            "smtpd_delay_reject = no\nsmtpd_sender_restrictions = ASK",
-            "",
-            Problem::NoRecipientHere { module: "mquota".into() },
-        ),
+        ("smtpd_data_restrictions = ASK", "", Problem::NoRecipientHere { module: "bwl".into() }),
         (
             "smtpd_policy_service_timeout = 5\nsmtpd_recipient_restrictions = ASK",
             "",
@@ -79,6 +75,17 @@ fn each_problem_is_found() {
         assert_eq!(found, [expected], "{main} {master}");
     }
     assert_eq!(findings(&format!("smtpd_recipient_restrictions = {ASK}"), ""), [Problem::NoDefaultAction]);
+}
+
+#[test]
+fn a_module_that_needs_a_recipient_is_asked_for_one_somewhere() {
+    let lacking = |module: &str| Problem::NoRecipientHere { module: module.into() };
+    let early = format!("{QUIET}smtpd_delay_reject = no\nsmtpd_sender_restrictions = {ASK}\n");
+    assert_eq!(findings(&early, ""), [lacking("bwl"), lacking("mquota")]);
+    assert_eq!(findings(&format!("{early}smtpd_recipient_restrictions = {ASK}\n"), ""), []);
+    // As the quotas' guide has it: charged by recipient, set right at the end of the message.
+    let both = format!("{QUIET}smtpd_recipient_restrictions = {ASK}\nsmtpd_end_of_data_restrictions = {ASK}\n");
+    assert_eq!(findings(&both, ""), []);
 }
 
 #[test]
