@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test may be blunt, its helpers too
 
 use serde_json::Value;
-use support::{Home, programs};
+use support::{Address, Connection, Home, Request, programs};
 
 const MASTER: &str = "smtp inet n - n - 50 smtpd
 submission inet n - n - 20 smtpd
@@ -184,4 +184,40 @@ fn doctor_names_faults_of_both_sides() {
     let healthy = home.valvulactl(&["postfix", "doctor"]);
     assert_eq!(healthy.code, Some(0), "{healthy:?}");
     assert!(healthy.stdout.starts_with("nothing found in "), "{}", healthy.stdout);
+}
+
+#[test]
+fn the_statistics_count_each_table() {
+    let home = home("");
+    let domains = home.path("domains");
+    home.write("domains", "box.example OK\n");
+    home.write(
+        "postfix/main.cf",
+        format!(
+            "compatibility_level = 3.6\nmyhostname = mx.example\nmydestination =\nalias_maps =\n\
+             virtual_mailbox_domains = texthash:{0}\nvirtual_mailbox_maps = texthash:{0}.absent\n",
+            domains.display()
+        ),
+    );
+    let address: Address = support::loopback().into();
+    home.configure(&format!(
+        "[postfix]\nconfig_directory = \"{}\"\n\n[[listener]]\naddress = \"{address}\"\nmodules = [\"bwl\"]\n",
+        home.path("postfix").display()
+    ));
+    let _daemon = home.start();
+    // What can't be looked up is no "no": that answer is bwl's own affair, the counts are not.
+    Connection::open(&address).unwrap().ask(&Request::rcpt("nobody@box.example", "ann@box.example")).unwrap();
+
+    let stats: Value = serde_json::from_str(&home.valvulactl(&["stats", "--json"]).ok().stdout).unwrap();
+    let facts = stats["parts"]["postfix"].as_array().unwrap();
+    let count = |name: &str| {
+        let fact = facts.iter().find(|fact| fact[0] == *name).unwrap_or_else(|| panic!("no {name} in {facts:?}"));
+        fact[1].as_u64().unwrap()
+    };
+    assert!(count(&format!("texthash:{} found", domains.display())) >= 1);
+    assert!(count(&format!("texthash:{}.absent failed", domains.display())) >= 1);
+    assert_eq!(count(&format!("texthash:{} failed", domains.display())), 0);
+    assert_eq!(count(&format!("texthash:{} postmap processes", domains.display())), 0);
+    let text = home.valvulactl(&["stats"]).ok().stdout;
+    assert!(text.contains(&format!("texthash:{} found", domains.display())), "{text}");
 }

@@ -10,6 +10,7 @@ use actors::database::Database;
 use actors::local::Local;
 use actors::module::ModuleContext;
 use actors::postfix_config::{Detected, LocalQuestions, LocalSettings, Source, Sources};
+use serde_json::Value;
 use slog::{Logger, info, o, warn};
 use tokio::time::timeout;
 
@@ -58,6 +59,25 @@ impl LocalParts {
             LocalQuestions::start(local_settings(&settings.local, &detected, sources(&settings.modules, &log)), &log);
         let follow = detected.follow(questions.clone());
         Self { detected, questions, _follow: follow }
+    }
+
+    /// For the report: what the cache did, then each table of Postfix's configuration that was asked since it
+    /// was last read.
+    pub(super) fn status(&self) -> Vec<(String, Value)> {
+        let mut facts = self.questions.status();
+        let resolver = self.detected.resolver();
+        for table in resolver.tables().map(|tables| tables.all()).unwrap_or_default() {
+            let counts = table.counts();
+            for (what, count) in [
+                ("found", counts.found),
+                ("not found", counts.not_found),
+                ("failed", counts.failed),
+                ("postmap processes", counts.children),
+            ] {
+                facts.push((format!("{} {what}", table.name()), count.into()));
+            }
+        }
+        facts
     }
 
     /// Takes over the settings of a reload, `added` being what its modules add.

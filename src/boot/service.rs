@@ -150,7 +150,7 @@ impl Service {
     /// The statistics of everything.
     pub(super) async fn report(&self) -> Report {
         let mut report = self.runtime.report().await;
-        report.parts.insert("postfix".to_owned(), self.local.questions.status());
+        report.parts.insert("postfix".to_owned(), self.local.status());
         let database = self.given.database.status();
         report.parts.insert(
             "database".to_owned(),
