@@ -1,6 +1,6 @@
 //! A chain asked without any effect: what each module looked at, what it says, and what comes of it.
 //!
-//! The walk obeys the rules of [`crate::chain`] (order, deadlines, containment of panics, `on_failure`,
+//! The walk obeys the rules of `chain.rs` (order, deadlines, containment of panics, `on_failure`,
 //! `observe`) but asks [`Module::explain`] instead of a module's actor: nothing is charged or remembered,
 //! no permit is taken, no statistics are written. A crash here is no crash of the module's actor.
 

@@ -2,7 +2,7 @@
 //!
 //! `Addr::send` and `Addr::do_send` never refuse, however full the mailbox: clippy bans them, and this
 //! file alone may call them. It is safe here for a reason each: work that comes from outside carries a
-//! permit (see [`crate::gate`]), orders come from an operator one at a time, and statistics come once
+//! permit (see `gate.rs`), orders come from an operator one at a time, and statistics come once
 //! per worker and tick.
 
 use actix::dev::ToEnvelope;

@@ -3,9 +3,9 @@
 //! [`migrate`] is called at each start, before any module. However many daemons start at once, one
 //! works and the others wait. Where the database has no transactions for this (MySQL), every step can
 //! be done again, so that a start after a crash in the middle goes on from there. Tables that are
-//! there already, made by somebody else, are taken over: see [`table`](mod@table).
+//! there already, made by somebody else, are taken over: see `table.rs`.
 //!
-//! A new step: a file in `steps/`, and its line in [`Steps::migrations`]. A step that was released is
+//! A new step: a file in `steps/`, and its line in `Steps::migrations`. A step that was released is
 //! never changed.
 
 mod lock;

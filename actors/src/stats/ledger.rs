@@ -35,7 +35,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// All kinds, in the order of [`Tally::failures`].
+    /// All kinds, in the order of `Tally::failures`.
     pub const ALL: [Self; 4] = [Self::Overloaded, Self::TimedOut, Self::Crashed, Self::Unavailable];
 
     /// Its name in reports and logs.
