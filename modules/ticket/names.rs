@@ -117,6 +117,11 @@ impl Follower for NamesFollower {
         COLUMNS
     }
 
+    /// Each request that is charged writes its ticket's counters.
+    fn is_charged(&self) -> bool {
+        true
+    }
+
     fn read(&self, row: &Row<'_>) -> Result<Named, BadRow> {
         let text = |column| row.text(column).map(Option::unwrap_or_default);
         Ok(Named::new(&text("sasl_user")?, &text("domain")?))

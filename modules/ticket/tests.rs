@@ -80,8 +80,11 @@ async fn no_ticket_is_no_opinion_and_no_transaction() {
 async fn total_day_and_month_are_charged_together_and_null_counters_are_0() {
     for engine in Engine::ALL {
         let rig = Rig::start(engine, "INSERT INTO domain_ticket (id, sasl_user, total_used) VALUES (1, 'Ann@X.com', 100);").await;
+        let noted = || rig.sql.sql("SELECT COUNT(*) FROM valvula_change;");
+        let before = noted();
         assert_eq!(rig.rcpt(ANN).await, "DUNNO");
         assert_eq!(rig.used(1), "101|1|1", "{engine:?}");
+        assert_eq!(noted(), before, "{engine:?}: a charge is no change of names");
         assert_eq!(rig.data("ANN@x.com", 5).await, "DUNNO");
         assert_eq!(rig.used(1), "106|6|6", "{engine:?}");
         rig.end().await;

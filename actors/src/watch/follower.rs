@@ -144,6 +144,12 @@ pub trait Follower: Send + 'static {
     /// The columns to read, without `id`.
     fn columns(&self) -> &'static [Column];
 
+    /// Whether rows are written all the time in columns that are not read here, as counters are: then only
+    /// a change of the columns that are read is noted, and writing the others costs no note.
+    fn is_charged(&self) -> bool {
+        false
+    }
+
     /// Makes of a row what the module keeps.
     ///
     /// # Errors

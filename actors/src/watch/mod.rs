@@ -37,6 +37,7 @@ pub use self::status::{Source, Status};
 use self::follow::{Event, Follow, Following, Links};
 use self::poller::{Command, Poller};
 use self::supervised::supervise;
+use self::triggers::Noting;
 
 /// What follows the tables of one database. Got by [`Database::watch`]; cheap to clone.
 #[derive(Clone)]
@@ -105,11 +106,12 @@ impl Watch {
     /// [`Status`] says what is wrong.
     pub async fn follow<F: Follower>(&self, follower: F, log: &Logger) -> Result<Followed, FollowError> {
         let table = follower.table();
+        let noting = Noting { table, only: follower.is_charged().then(|| follower.columns()) };
         let failed = |source| FollowError::Load { table, source };
         let (events, coming) = mpsc::unbounded_channel();
         // First the changes, then the rows: what changes while they are read is read again after.
         let (ready, when) = oneshot::channel();
-        let subscribe = Command::Subscribe { table, events: events.clone(), ready };
+        let subscribe = Command::Subscribe { noting, events: events.clone(), ready };
         self.0.commands.send(subscribe).map_err(|_| FollowError::Closed(table))?;
         let source = when.await.map_err(|_| FollowError::Closed(table))?.map_err(failed)?;
 

@@ -19,7 +19,7 @@ use crate::watch::follower::quote;
 use crate::watch::noted::{Noted, TableChanges};
 use crate::watch::status::Source;
 use crate::watch::supervised::Task;
-use crate::watch::triggers::ensure;
+use crate::watch::triggers::{Noting, ensure};
 use crate::watch::upkeep::{KEEP, UPKEEP};
 
 /// A question that takes longer is given up, with its connection.
@@ -30,11 +30,7 @@ const LONG: Duration = Duration::from_secs(5);
 /// What the poller is asked to do.
 pub(super) enum Command {
     /// Give the changes of a table from now on.
-    Subscribe {
-        table: &'static str,
-        events: mpsc::UnboundedSender<Event>,
-        ready: oneshot::Sender<Result<Source, DbErr>>,
-    },
+    Subscribe { noting: Noting, events: mpsc::UnboundedSender<Event>, ready: oneshot::Sender<Result<Source, DbErr>> },
     /// Begin anew: all tables are loaded.
     Restart { done: oneshot::Sender<Result<(), DbErr>> },
     /// Ask now, pass on what is new, then say so.
@@ -62,7 +58,7 @@ pub(super) struct Poller {
 }
 
 pub(super) struct Subscriber {
-    pub(super) table: &'static str,
+    pub(super) noting: Noting,
     pub(super) events: mpsc::UnboundedSender<Event>,
 }
 
@@ -115,8 +111,8 @@ impl Poller {
 
     async fn obey(&mut self, command: Command) {
         match command {
-            Command::Subscribe { table, events, ready } => {
-                let result = self.subscribe(table, events).await;
+            Command::Subscribe { noting, events, ready } => {
+                let result = self.subscribe(noting, events).await;
                 // Who asked may have gone; the closed subscription is removed later.
                 let _ = ready.send(result);
             }
@@ -160,15 +156,15 @@ impl Poller {
         });
     }
 
-    async fn subscribe(&mut self, table: &'static str, events: mpsc::UnboundedSender<Event>) -> Result<Source, DbErr> {
-        let pool = self.pool.clone();
-        let ensured = self.ask(async move { ensure(&pool, table).await }).await?;
+    async fn subscribe(&mut self, noting: Noting, events: mpsc::UnboundedSender<Event>) -> Result<Source, DbErr> {
+        let (pool, table) = (self.pool.clone(), noting.table);
+        let ensured = self.ask(async move { ensure(&pool, noting, true).await }).await?;
         let source = self.take_source(table, &ensured);
         if source == Source::Triggers && self.feed.is_none() {
             let pool = self.pool.clone();
             self.feed = Some(self.ask(async move { Feed::begin(&pool).await }).await?);
         }
-        self.subscribers.push(Subscriber { table, events });
+        self.subscribers.push(Subscriber { noting, events });
         Ok(source)
     }
 
@@ -241,8 +237,8 @@ impl Poller {
             } else if noted.doubtful {
                 sent = subscriber.events.send(Event::Compare);
             }
-            if by_triggers(subscriber.table)
-                && let Some(changes) = noted.tables.get_mut(subscriber.table)
+            if by_triggers(subscriber.noting.table)
+                && let Some(changes) = noted.tables.get_mut(subscriber.noting.table)
             {
                 let TableChanges { ids, new, whole } = &*changes;
                 sent = match whole {
@@ -271,7 +267,7 @@ impl Poller {
         for row in rows {
             let table: String = row.try_get_by_index(0)?;
             let (first, last): (Option<i64>, Option<i64>) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
-            for subscriber in self.subscribers.iter().filter(|subscriber| subscriber.table == table) {
+            for subscriber in self.subscribers.iter().filter(|subscriber| subscriber.noting.table == table) {
                 // Closed ones are removed with the next changes.
                 let _ = subscriber.events.send(Event::Bounds(first.zip(last)));
             }
@@ -291,10 +287,16 @@ impl Poller {
 
     /// The tables that are followed, each once.
     pub(super) fn tables(&self) -> Vec<&'static str> {
-        let mut tables: Vec<_> = self.subscribers.iter().map(|subscriber| subscriber.table).collect();
+        let mut tables: Vec<_> = self.subscribers.iter().map(|subscriber| subscriber.noting.table).collect();
         tables.sort_unstable();
         tables.dedup();
         tables
+    }
+
+    /// The triggers that followed tables want, each table once: who follows one, follows the same columns.
+    pub(super) fn notings(&self) -> Vec<Noting> {
+        let noting = |table| self.subscribers.iter().find(|subscriber| subscriber.noting.table == table);
+        self.tables().into_iter().filter_map(noting).map(|subscriber| subscriber.noting).collect()
     }
 
     /// Runs a question on this task's own connection, within reason.

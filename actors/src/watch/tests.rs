@@ -19,6 +19,8 @@ struct Names {
     state: State,
     /// Panics at the next row, once.
     panics: Arc<AtomicBool>,
+    /// As of a table whose counters are written all the time.
+    is_charged: bool,
 }
 
 impl Follower for Names {
@@ -31,6 +33,10 @@ impl Follower for Names {
 
     fn columns(&self) -> &'static [Column] {
         const { &[Column::text("name"), Column::integer("rank")] }
+    }
+
+    fn is_charged(&self) -> bool {
+        self.is_charged
     }
 
     fn read(&self, row: &Row<'_>) -> Result<Self::Row, BadRow> {
@@ -69,10 +75,14 @@ struct Daemon {
 
 impl Daemon {
     async fn start(url: &str) -> Self {
+        Self::start_with(url, false).await
+    }
+
+    async fn start_with(url: &str, is_charged: bool) -> Self {
         let (log, lines) = kept_log();
         let database = Database::open(Settings::new(url.parse().unwrap()), log.clone()).unwrap();
         let (state, panics) = (State::default(), Arc::new(AtomicBool::new(false)));
-        let names = Names { state: Arc::clone(&state), panics: Arc::clone(&panics) };
+        let names = Names { state: Arc::clone(&state), panics: Arc::clone(&panics), is_charged };
         let followed = database.watch().follow(names, &log).await.unwrap();
         Self { database, followed, state, panics, lines }
     }
@@ -147,6 +157,57 @@ async fn every_kind_of_change_arrives_within_a_second_without_loading_all() {
         assert_eq!((one.loads(), two.loads()), (1, 1), "{engine:?}: {:#?}", one.lines.all());
         one.followed.refresh_now().await.unwrap();
         assert_eq!(one.followed.status().rows, 1, "{engine:?}");
+    }
+}
+
+/// How many changes were noted.
+fn notes(test: &TestDatabase) -> usize {
+    test.sql("SELECT COUNT(*) FROM valvula_change;").parse().unwrap()
+}
+
+#[tokio::test]
+async fn of_a_table_that_is_charged_only_changes_of_followed_columns_are_noted() {
+    for engine in Engine::ALL {
+        let test = TestDatabase::new(engine);
+        let id = match engine {
+            Engine::Sqlite => "INTEGER PRIMARY KEY",
+            _ => "BIGINT PRIMARY KEY",
+        };
+        // As a panel may have made it: comparing without regard to case.
+        let name = match engine {
+            Engine::Sqlite => "TEXT COLLATE NOCASE",
+            Engine::MariaDb => "VARCHAR(200) COLLATE utf8mb4_unicode_ci",
+            Engine::Postgres => "VARCHAR(200)",
+        };
+        test.sql(&format!("CREATE TABLE names (id {id}, name {name}, rank INTEGER, used INTEGER);"));
+        test.sql("INSERT INTO names (id, name) VALUES (1, 'ann'), (2, 'bob'), (3, 'cid');");
+        // The triggers of a version that noted every change, and of one that followed another column.
+        drop(Daemon::start(&test.url()).await);
+        let before = notes(&test);
+        test.sql("UPDATE names SET used = 1;");
+        assert!(notes(&test) > before, "{engine:?}: noted by the old ones");
+        let daemon = Daemon::start_with(&test.url(), true).await;
+        let before = notes(&test);
+        test.sql("UPDATE names SET used = COALESCE(used, 0) + 1; UPDATE names SET name = name, rank = NULL, used = NULL WHERE id = 1;");
+        assert_eq!(notes(&test), before, "{engine:?}: a charge is not noted");
+        let mut expected = vec![(1, "ann"), (2, "bob"), (3, "cid")];
+        for (update, name) in [
+            ("UPDATE names SET name = 'Ann', used = 5 WHERE id = 1;", "Ann"),
+            ("UPDATE names SET name = 'Ann ' WHERE id = 1;", "Ann "),
+            ("UPDATE names SET name = 'eve' WHERE name LIKE 'Ann%';", "eve"),
+        ] {
+            test.sql(update);
+            expected[0].1 = name;
+            daemon.sees(update, &expected);
+        }
+        test.sql("UPDATE names SET rank = 7 WHERE id = 2;");
+        wait_until("NULL to a value", SECOND, || daemon.state.lock().unwrap()[&2].1 == Some(7));
+        test.sql("UPDATE names SET rank = NULL, used = 1 WHERE id = 2;");
+        wait_until("a value to NULL", SECOND, || daemon.state.lock().unwrap()[&2].1.is_none());
+        test.sql("UPDATE names SET id = 9 WHERE id = 3; DELETE FROM names WHERE id = 2; INSERT INTO names (id, name, used) VALUES (4, 'dee', 0);");
+        daemon.sees("another id, a row gone, a new one", &[(1, "eve"), (4, "dee"), (9, "cid")]);
+        assert_eq!(daemon.loads(), 1, "{engine:?}: {:#?}", daemon.lines.all());
+        assert_eq!(daemon.lines.count("no trigger noted"), 0, "{engine:?}: {:#?}", daemon.lines.all());
     }
 }
 
@@ -334,7 +395,7 @@ async fn a_table_that_can_not_be_loaded_at_first_is_an_error_that_names_it() {
         let test = TestDatabase::new(engine);
         let (log, _) = kept_log();
         let database = Database::open(Settings::new(test.url().parse().unwrap()), log.clone()).unwrap();
-        let names = Names { state: State::default(), panics: Arc::default() };
+        let names = Names { state: State::default(), panics: Arc::default(), is_charged: false };
         let error = database.watch().follow(names, &log).await.err().unwrap().to_string();
         assert!(error.starts_with("table names can't be loaded: ") && error.len() > 40, "{engine:?}: {error}");
     }

@@ -5,6 +5,11 @@
 //! makes it, so a change is seen when it is committed and not before. They write with the rights of who
 //! made them: a panel needs no right on `valvula_change`.
 //!
+//! A row in which only columns changed that nobody follows is not noted where the follower says that such
+//! columns are written all the time (a ticket's counters): a note for each charge would cost as much as the
+//! charge. There the trigger names the followed columns, so these can be changed in type, or dropped, only
+//! after it was dropped; where it does not matter it names none.
+//!
 //! They are looked at again from time to time: a table that was dropped and restored has lost them.
 
 use sea_orm::{
@@ -12,12 +17,14 @@ use sea_orm::{
     TransactionTrait as _,
 };
 
-use crate::watch::follower::quote;
+use crate::watch::follower::{Column, quote};
 
 /// Where changes are noted.
 pub(super) const CHANGES: &str = "valvula_change";
 /// How the triggers' names begin. Another text of a trigger gets another number.
 const PREFIX: &str = "valvula1_";
+/// How the names of those begin that look at columns; at the end stands what tells the columns apart.
+const PICKY: &str = "valvula2_";
 /// Rows changed by one statement from which on PostgreSQL's triggers note only that there were many.
 const MANY: u32 = if cfg!(test) { 1_000 } else { 100_000 };
 
@@ -32,15 +39,76 @@ pub(super) enum Ensured {
     Refused(String),
 }
 
-/// Makes the triggers of `table` if they are absent.
-pub(super) async fn ensure(pool: &DatabaseConnection, table: &str) -> Result<Ensured, DbErr> {
+/// A table that has triggers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Noting {
+    pub(super) table: &'static str,
+    /// The only columns whose change is noted; `None`: any change.
+    pub(super) only: Option<&'static [Column]>,
+}
+
+impl Noting {
+    /// The name of the trigger of `kind`: `i`, `u`, `d`, `t`.
+    fn name(&self, kind: &str) -> String {
+        let table = self.table;
+        match self.only {
+            Some(columns) if kind == "u" => format!("{PICKY}{table}_u_{:08x}", tell_apart(columns)),
+            _ => format!("{PREFIX}{table}_{kind}"),
+        }
+    }
+
+    fn names(&self, backend: DatabaseBackend) -> Vec<String> {
+        let kinds: &[&str] =
+            if backend == DatabaseBackend::Postgres { &["i", "u", "d", "t"] } else { &["i", "u", "d"] };
+        kinds.iter().map(|kind| self.name(kind)).collect()
+    }
+
+    /// Whether a trigger is one of another version's for UPDATE, which may note more than ours.
+    fn is_outdated(&self, name: &str) -> bool {
+        let known = [format!("{PREFIX}{}_u", self.table), format!("{PICKY}{}_u", self.table)];
+        known
+            .iter()
+            .any(|known| name.strip_prefix(known.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')))
+            && name != self.name("u")
+    }
+
+    /// The condition that one of the columns has changed, byte for byte, whatever the columns' collation.
+    fn condition(&self, backend: DatabaseBackend) -> Option<String> {
+        let differs = |name: &str| {
+            let name = quote(backend, name);
+            match backend {
+                DatabaseBackend::MySql => format!("NOT (CAST(OLD.{name} AS BINARY) <=> CAST(NEW.{name} AS BINARY))"),
+                DatabaseBackend::Postgres => {
+                    format!(
+                        "CAST(OLD.{name} AS TEXT) COLLATE \"C\" IS DISTINCT FROM CAST(NEW.{name} AS TEXT) COLLATE \"C\""
+                    )
+                }
+                _ => format!("OLD.{name} COLLATE BINARY IS NOT NEW.{name} COLLATE BINARY"),
+            }
+        };
+        let columns = self.only?.iter().map(|column| differs(column.name()));
+        Some(std::iter::once("OLD.id <> NEW.id".to_owned()).chain(columns).collect::<Vec<_>>().join(" OR "))
+    }
+}
+
+/// A number that is another one for other columns: FNV-1a, which stays the same in every version.
+fn tell_apart(columns: &[Column]) -> u32 {
+    let bytes = columns.iter().flat_map(|column| column.name().bytes().chain([b',']));
+    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Makes the triggers of a table if they are absent. At the start (`is_first`) those of other versions give
+/// way to them; later not, since another daemon may be of that version.
+pub(super) async fn ensure(pool: &DatabaseConnection, noting: Noting, is_first: bool) -> Result<Ensured, DbErr> {
     let backend = pool.get_database_backend();
-    if present(pool, table).await? {
+    let found = found(pool, noting.table).await?;
+    let outdated: Vec<_> = found.iter().filter(|name| is_first && noting.is_outdated(name)).cloned().collect();
+    if outdated.is_empty() && present(pool, noting, &found).await? {
         return Ok(Ensured::Present);
     }
     let made = match backend {
-        DatabaseBackend::MySql => make_mysql(pool, table).await,
-        _ => make(pool, table).await,
+        DatabaseBackend::MySql => make_mysql(pool, noting, &outdated).await,
+        _ => make(pool, noting, &outdated).await,
     };
     match made {
         Ok(()) => Ok(Ensured::Made),
@@ -58,12 +126,8 @@ fn is_answer(error: &DbErr) -> bool {
     )
 }
 
-fn names(backend: DatabaseBackend, table: &str) -> Vec<String> {
-    let kinds: &[&str] = if backend == DatabaseBackend::Postgres { &["i", "u", "d", "t"] } else { &["i", "u", "d"] };
-    kinds.iter().map(|kind| format!("{PREFIX}{table}_{kind}")).collect()
-}
-
-async fn present(pool: &DatabaseConnection, table: &str) -> Result<bool, DbErr> {
+/// The names of the triggers that the table has.
+async fn found(pool: &DatabaseConnection, table: &str) -> Result<Vec<String>, DbErr> {
     let backend = pool.get_database_backend();
     let sql = match backend {
         DatabaseBackend::Sqlite => "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?",
@@ -77,8 +141,12 @@ async fn present(pool: &DatabaseConnection, table: &str) -> Result<bool, DbErr> 
         }
     };
     let rows = pool.query_all_raw(Statement::from_sql_and_values(backend, sql, [table.into()])).await?;
-    let found: Vec<String> = rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
-    if !names(backend, table).iter().all(|name| found.contains(name)) {
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+}
+
+async fn present(pool: &DatabaseConnection, noting: Noting, found: &[String]) -> Result<bool, DbErr> {
+    let backend = pool.get_database_backend();
+    if !noting.names(backend).iter().all(|name| found.contains(name)) {
         return Ok(false);
     }
     // A restored backup may hold the triggers and not their table: then no change could be made at all.
@@ -90,29 +158,33 @@ async fn present(pool: &DatabaseConnection, table: &str) -> Result<bool, DbErr> 
 }
 
 /// SQLite and PostgreSQL: all or nothing, one daemon at a time.
-async fn make(pool: &DatabaseConnection, table: &str) -> Result<(), DbErr> {
+async fn make(pool: &DatabaseConnection, noting: Noting, outdated: &[String]) -> Result<(), DbErr> {
+    let backend = pool.get_database_backend();
     let transaction = pool.begin().await?;
-    let statements = match pool.get_database_backend() {
-        DatabaseBackend::Sqlite => sqlite(table),
+    let mut statements = match backend {
+        DatabaseBackend::Sqlite => sqlite(noting),
         _ => {
             // Whoever holds the table for longer is not to be waited for: all others would wait behind us.
             transaction
                 .execute_unprepared("SET LOCAL lock_timeout = '2s'; SELECT pg_advisory_xact_lock(8530211521)")
                 .await?;
-            postgres(table)
+            postgres(noting)
         }
     };
+    statements.extend(outdated.iter().map(|name| drop_trigger(backend, noting.table, name)));
     for statement in statements {
         transaction.execute_unprepared(&statement).await?;
     }
     transaction.commit().await
 }
 
-async fn make_mysql(pool: &DatabaseConnection, table: &str) -> Result<(), DbErr> {
+async fn make_mysql(pool: &DatabaseConnection, noting: Noting, outdated: &[String]) -> Result<(), DbErr> {
     // A transaction only so as to stay on one connection, whose patience is set.
     let connection = pool.begin().await?;
     let mut result = connection.execute_unprepared("SET SESSION lock_wait_timeout = 2").await.map(drop);
-    for statement in mysql(table) {
+    // What is to go goes last: no change is left unnoted.
+    let drops = outdated.iter().map(|name| drop_trigger(DatabaseBackend::MySql, noting.table, name));
+    for statement in mysql(noting).into_iter().chain(drops) {
         if result.is_err() {
             break;
         }
@@ -135,20 +207,31 @@ fn mysql_number(error: &DbErr) -> Option<u16> {
     error.try_downcast_ref::<SqlxMySqlError>().map(SqlxMySqlError::number)
 }
 
+fn drop_trigger(backend: DatabaseBackend, table: &str, name: &str) -> String {
+    let name = quote(backend, name);
+    match backend {
+        DatabaseBackend::Postgres => format!("DROP TRIGGER IF EXISTS {name} ON {}", quote(backend, table)),
+        _ => format!("DROP TRIGGER IF EXISTS {name}"),
+    }
+}
+
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-fn sqlite(table: &str) -> Vec<String> {
-    let (on, name) = (quote(DatabaseBackend::Sqlite, table), literal(table));
+fn sqlite(noting: Noting) -> Vec<String> {
+    let (on, name) = (quote(DatabaseBackend::Sqlite, noting.table), literal(noting.table));
+    let changed =
+        noting.condition(DatabaseBackend::Sqlite).map(|changed| format!(" WHEN {changed}")).unwrap_or_default();
     let note = |id: &str, when: &str| {
         // Not unixepoch(): the client that makes the change may be older than that.
         format!(
             "INSERT INTO {CHANGES} (tbl, row_id, stamp) SELECT {name}, {id}, CAST(strftime('%s', 'now') AS INTEGER){when};"
         )
     };
-    let trigger = |kind: &str, event: &str, body: String| {
-        format!("CREATE TRIGGER IF NOT EXISTS \"{PREFIX}{table}_{kind}\" AFTER {event} ON {on} BEGIN {body} END")
+    let trigger = |kind: &str, event: &str, when: &str, body: String| {
+        let trigger = noting.name(kind);
+        format!("CREATE TRIGGER IF NOT EXISTS \"{trigger}\" AFTER {event} ON {on}{when} BEGIN {body} END")
     };
     vec![
         // AUTOINCREMENT: a number is never used again, also when the last rows were pruned.
@@ -156,20 +239,24 @@ fn sqlite(table: &str) -> Vec<String> {
             "CREATE TABLE IF NOT EXISTS {CHANGES} (id INTEGER PRIMARY KEY AUTOINCREMENT, tbl TEXT NOT NULL, \
              row_id INTEGER, stamp INTEGER NOT NULL)"
         ),
-        trigger("i", "INSERT", note("NEW.id", "")),
-        trigger("u", "UPDATE", note("NEW.id", "") + &note("OLD.id", " WHERE OLD.id <> NEW.id")),
-        trigger("d", "DELETE", note("OLD.id", "")),
+        trigger("i", "INSERT", "", note("NEW.id", "")),
+        trigger("u", "UPDATE", &changed, note("NEW.id", "") + &note("OLD.id", " WHERE OLD.id <> NEW.id")),
+        trigger("d", "DELETE", "", note("OLD.id", "")),
     ]
 }
 
-fn mysql(table: &str) -> Vec<String> {
-    let (on, name) = (quote(DatabaseBackend::MySql, table), literal(table));
+fn mysql(noting: Noting) -> Vec<String> {
+    let (on, name) = (quote(DatabaseBackend::MySql, noting.table), literal(noting.table));
     // One row at a time by VALUES: INSERT ... SELECT would hold the counter's lock.
     let note = |id: &str, op: &str| {
         format!("INSERT INTO {CHANGES} (tbl, row_id, op, stamp) VALUES ({name}, {id}, '{op}', UNIX_TIMESTAMP())")
     };
     let trigger = |kind: &str, event: &str, body: String| {
-        format!("CREATE TRIGGER `{PREFIX}{table}_{kind}` AFTER {event} ON {on} FOR EACH ROW {body}")
+        format!("CREATE TRIGGER `{}` AFTER {event} ON {on} FOR EACH ROW {body}", noting.name(kind))
+    };
+    let is = match noting.condition(DatabaseBackend::MySql) {
+        None => note("NEW.id", "U"),
+        Some(changed) => format!("IF {changed} THEN {}; END IF", note("NEW.id", "U")),
     };
     vec![
         format!(
@@ -178,26 +265,25 @@ fn mysql(table: &str) -> Vec<String> {
              NOT NULL, stamp BIGINT NOT NULL) ENGINE = InnoDB"
         ),
         trigger("i", "INSERT", note("NEW.id", "I")),
-        trigger(
-            "u",
-            "UPDATE",
-            format!("BEGIN {}; IF OLD.id <> NEW.id THEN {}; END IF; END", note("NEW.id", "U"), note("OLD.id", "D")),
-        ),
+        trigger("u", "UPDATE", format!("BEGIN {is}; IF OLD.id <> NEW.id THEN {}; END IF; END", note("OLD.id", "D"))),
         trigger("d", "DELETE", note("OLD.id", "D")),
     ]
 }
 
-fn postgres(table: &str) -> Vec<String> {
-    let on = quote(DatabaseBackend::Postgres, table);
-    let trigger = |kind: &str, event: &str, tables: &str| {
-        let name = quote(DatabaseBackend::Postgres, &format!("{PREFIX}{table}_{kind}"));
+fn postgres(noting: Noting) -> Vec<String> {
+    let on = quote(DatabaseBackend::Postgres, noting.table);
+    let trigger = |kind: &str, event: &str, does: &str| {
+        let name = quote(DatabaseBackend::Postgres, &noting.name(kind));
         [
             format!("DROP TRIGGER IF EXISTS {name} ON {on}"),
-            format!(
-                "CREATE TRIGGER {name} AFTER {event} ON {on} {tables} FOR EACH STATEMENT \
-                 EXECUTE FUNCTION valvula_note_change()"
-            ),
+            format!("CREATE TRIGGER {name} AFTER {event} ON {on} {does}"),
         ]
+    };
+    let by_statement = |tables: &str| format!("{tables} FOR EACH STATEMENT EXECUTE FUNCTION valvula_note_change()");
+    // With a condition it is tried for each row, before any function is called.
+    let update = match noting.condition(DatabaseBackend::Postgres) {
+        None => by_statement("REFERENCING OLD TABLE AS valvula_old NEW TABLE AS valvula_new"),
+        Some(changed) => format!("FOR EACH ROW WHEN ({changed}) EXECUTE FUNCTION valvula_note_row()"),
     };
     // No number of its own: a sequence would change what lastval() gives to who makes the change.
     let mut statements = vec![
@@ -209,11 +295,31 @@ fn postgres(table: &str) -> Vec<String> {
         format!("CREATE INDEX IF NOT EXISTS {CHANGES}_xid ON {CHANGES} (xid)"),
         function(),
     ];
-    statements.extend(trigger("i", "INSERT", "REFERENCING NEW TABLE AS valvula_new"));
-    statements.extend(trigger("u", "UPDATE", "REFERENCING OLD TABLE AS valvula_old NEW TABLE AS valvula_new"));
-    statements.extend(trigger("d", "DELETE", "REFERENCING OLD TABLE AS valvula_old"));
-    statements.extend(trigger("t", "TRUNCATE", ""));
+    if noting.only.is_some() {
+        statements.push(row_function());
+    }
+    statements.extend(trigger("i", "INSERT", &by_statement("REFERENCING NEW TABLE AS valvula_new")));
+    statements.extend(trigger("u", "UPDATE", &update));
+    statements.extend(trigger("d", "DELETE", &by_statement("REFERENCING OLD TABLE AS valvula_old")));
+    statements.extend(trigger("t", "TRUNCATE", &by_statement("")));
     statements
+}
+
+/// Notes one row. Like the other, it runs with the rights, and in the schema, of who made it.
+fn row_function() -> String {
+    let note = |id: &str| {
+        format!(
+            "INSERT INTO {CHANGES} (tbl, row_id, stamp) \
+             VALUES (TG_TABLE_NAME, {id}, extract(epoch FROM clock_timestamp())::bigint)"
+        )
+    };
+    format!(
+        "CREATE OR REPLACE FUNCTION valvula_note_row() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
+         SET search_path FROM CURRENT AS $$ BEGIN {}; \
+         IF OLD.id <> NEW.id THEN {}; END IF; RETURN NULL; END $$",
+        note("NEW.id"),
+        note("OLD.id"),
+    )
 }
 
 /// One function for all tables. It runs with the rights, and in the schema, of who made it.

@@ -47,17 +47,17 @@ impl Poller {
     pub(super) async fn upkeep(&mut self) {
         self.upkeep_at = Deadline::now() + jittered(UPKEEP);
         self.subscribers.retain(|subscriber| !subscriber.events.is_closed());
-        for table in self.tables() {
-            let pool = self.pool.clone();
+        for noting in self.notings() {
+            let (pool, table) = (self.pool.clone(), noting.table);
             // The database being away is noticed by the next poll.
-            let Ok(ensured) = self.ask(async move { ensure(&pool, table).await }).await else { return };
+            let Ok(ensured) = self.ask(async move { ensure(&pool, noting, false).await }).await else { return };
             let before = self.sources.get(table).copied();
             let source = self.take_source(table, &ensured);
             if ensured == Ensured::Made || before != Some(source) {
                 if ensured == Ensured::Made && before == Some(Source::Triggers) {
                     warn!(self.log, "triggers of the table were gone and are made again"; "table" => table);
                 }
-                for subscriber in self.subscribers.iter().filter(|subscriber| subscriber.table == table) {
+                for subscriber in self.subscribers.iter().filter(|subscriber| subscriber.noting.table == table) {
                     let _ = subscriber.events.send(Event::Source(source));
                 }
             }
