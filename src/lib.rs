@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod detach;
+pub mod health;
 mod limits;
 pub mod log;
 pub mod privileges;

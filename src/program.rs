@@ -112,9 +112,11 @@ impl Builder {
                 Ok(Exit::Good)
             }
             Mode::Ping => {
-                let silent = wait_for(ping::ping(&settings.listeners))?;
-                let lines = (!silent.is_empty()).then_some(silent);
-                lines.map_or(Ok(Exit::Good), |lines| Err(Failure { exit: Exit::No, lines }))
+                let mut listeners = settings.listeners;
+                ping::resolve_ports(&mut listeners, &settings.server.control_socket);
+                let pinged = wait_for(ping::ping(&listeners))?;
+                exit::print(&pinged.line());
+                Ok(if pinged.silent.is_empty() { Exit::Good } else { Exit::No })
             }
             Mode::CheckDatabase => {
                 become_user(settings.server.user.as_ref())?;

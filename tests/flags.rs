@@ -63,16 +63,28 @@ fn ping_asks_every_listener_and_does_not_wait_for_what_hangs() {
     let nobody = support::loopback().into();
     let daemon_home = home(&[&good]);
     let _daemon = daemon_home.start();
-    daemon_home.valvulad(&["-p"]).ok();
+    assert_eq!(daemon_home.valvulad(&["-p"]).ok().stdout, "1 of 1 listeners answer\n");
 
     for broken in [&silent_address, &nobody] {
         let since = Instant::now();
         let output = home(&[&good, broken]).valvulad(&["-p"]);
         assert_eq!(output.code, Some(1), "{output:?}");
-        let said = format!("{}{}", output.stdout, output.stderr);
+        assert!(output.stdout.starts_with("1 of 2 listeners answer; "), "for monitors: {output:?}");
+        assert_eq!((output.stdout.lines().count(), &*output.stderr), (1, ""), "one line: {output:?}");
+        let said = output.stdout;
         assert!(said.contains(&broken.to_string()), "it names the listener that does not answer: {said}");
         assert!(since.elapsed() < Duration::from_secs(5), "it took {:?}", since.elapsed());
     }
+}
+
+#[test]
+fn ping_asks_a_listener_on_port_0_where_the_daemon_says_it_is() {
+    let home = home(&[&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()]);
+    let output = home.valvulad(&["-p"]);
+    assert_eq!(output.code, Some(1), "nobody knows the port: {output:?}");
+    assert!(output.stdout.contains("none answers"), "{output:?}");
+    let _daemon = home.start();
+    assert_eq!(home.valvulad(&["-p"]).ok().stdout, "1 of 1 listeners answer\n");
 }
 
 #[test]

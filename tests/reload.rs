@@ -120,6 +120,43 @@ fn listeners_come_and_go() {
 }
 
 #[test]
+fn a_listener_that_is_renamed_keeps_its_connections_and_names_may_change_places() {
+    let scene = Scene::new();
+    let other: Address = support::loopback().into();
+    let two = |first: &str, second: &str| {
+        scene.home.configure(&format!(
+            "[[listener]]\nname = \"{first}\"\naddress = \"{}\"\nmodules = [\"test\"]\n\
+             [[listener]]\nname = \"{second}\"\naddress = \"{other}\"\nmodules = [\"test\"]\n",
+            scene.address
+        ));
+    };
+    two("one", "two");
+    let daemon = scene.home.start();
+    let (mut first, mut second) = (Connection::open(&scene.address).unwrap(), Connection::open(&other).unwrap());
+    let mut ask_both = || {
+        for connection in [&mut first, &mut second] {
+            assert_eq!(connection.ask(&bad()).unwrap(), "DUNNO");
+        }
+    };
+    ask_both();
+    for (names, counts) in [(("in", "two"), (1, 2)), (("two", "in"), (3, 2)), (("in", "out"), (3, 1))] {
+        two(names.0, names.1);
+        daemon.control(&["reload"]);
+        ask_both();
+        let (one, other) = (daemon.listener(names.0), daemon.listener(names.1));
+        assert_eq!((&one["address"], &one["accepted"]), (&scene.address.to_string().into(), &1.into()), "{names:?}");
+        // Requests are counted under the name they were asked by.
+        let counted = (one["requests"]["count"].as_u64().unwrap(), other["requests"]["count"].as_u64().unwrap());
+        assert_eq!(counted, counts, "{names:?}");
+        daemon.wait_log(&["verdict", &format!("listener={}", names.1)]);
+    }
+    assert_eq!(daemon.stats()["requests"]["count"], 8, "none is lost");
+    assert_eq!(daemon.stats()["connections"], 2);
+    let more = Connection::open(&scene.address).unwrap().ask(&bad()).unwrap();
+    assert_eq!(more, "DUNNO", "it accepts under its new name");
+}
+
+#[test]
 fn log_level_is_changed_while_it_runs() {
     let scene = Scene::new();
     let daemon = scene.home.start();

@@ -13,6 +13,7 @@
 //! `examples/embed.rs` runs a policy server with one handler in some twenty lines.
 
 mod bind;
+mod budget;
 mod chain;
 pub mod clock;
 pub mod counting;
@@ -24,9 +25,11 @@ mod log_limit;
 pub mod mail;
 pub mod module;
 mod module_actor;
+pub mod networks;
 pub mod operate;
 mod port;
 pub mod postfix_config;
+pub mod probe;
 pub mod restart;
 mod runtime;
 pub mod runtime_settings;

@@ -2,10 +2,12 @@
 //!
 //! It owns the listening socket, accepts, and hands each connection to the next worker in turn. At
 //! `max_connections` it stops accepting, so that further connections wait in the kernel's backlog. It
-//! takes orders: suspend, resume, restart, end. The listening socket outlives restarts of this actor:
+//! takes orders: suspend, resume, restart, end. A client outside the networks its listener allows is closed
+//! at once. The listening socket outlives restarts of this actor:
 //! connections that come meanwhile wait in the kernel and lose nothing.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -17,6 +19,7 @@ use tokio::time::{Instant, sleep};
 use crate::bind::{Acceptor, Listening};
 use crate::log_limit::LogLimit;
 use crate::mail::post;
+use crate::probe::Probes;
 use crate::seat::Seats;
 use crate::socket::Accepted;
 use crate::supervise::Restart;
@@ -72,6 +75,16 @@ pub(crate) struct Resume;
 #[rtype(result = "()")]
 pub(crate) struct End;
 
+/// Say something: an actor that hangs can't.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Respond;
+
+/// Its listener has another name now.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Renamed(pub(crate) Logger);
+
 /// The actor.
 pub(crate) struct Port {
     id: PortId,
@@ -79,6 +92,7 @@ pub(crate) struct Port {
     seats: Arc<Seats>,
     state: Arc<SharedState>,
     workers: Vec<Addr<Worker>>,
+    probes: Arc<Probes>,
     accepting: Option<SpawnHandle>,
     health: Arc<crate::supervise::Health>,
     log: Logger,
@@ -88,12 +102,12 @@ impl Port {
     pub(crate) fn new(
         id: PortId,
         listening: Listening,
-        (seats, state): (Arc<Seats>, Arc<SharedState>),
+        (seats, state, probes): (Arc<Seats>, Arc<SharedState>, Arc<Probes>),
         workers: Vec<Addr<Worker>>,
         health: Arc<crate::supervise::Health>,
         log: Logger,
     ) -> Self {
-        Self { id, listening, seats, state, workers, accepting: None, health, log }
+        Self { id, listening, seats, state, workers, probes, accepting: None, health, log }
     }
 
     fn accept(&mut self, context: &mut Context<Self>) {
@@ -107,6 +121,7 @@ impl Port {
                     acceptor,
                     seats: self.seats.clone(),
                     workers: self.workers.clone(),
+                    probes: self.probes.clone(),
                     log: self.log.clone(),
                 };
                 self.accepting = Some(context.spawn(handing.run().into_actor(self)));
@@ -177,24 +192,48 @@ impl Handler<End> for Port {
     }
 }
 
+impl Handler<Respond> for Port {
+    type Result = ();
+
+    fn handle(&mut self, _: Respond, _: &mut Self::Context) {}
+}
+
+impl Handler<Renamed> for Port {
+    type Result = ();
+
+    fn handle(&mut self, Renamed(log): Renamed, context: &mut Self::Context) {
+        self.log = log;
+        // The acceptor writes under the new name too.
+        if let Some(accepting) = self.accepting.take() {
+            context.cancel_future(accepting);
+            self.accept(context);
+        }
+    }
+}
+
 /// The acceptor: takes connections and hands them out, round-robin, so that they spread exactly.
 struct Handing {
     id: PortId,
     acceptor: Acceptor,
     seats: Arc<Seats>,
     workers: Vec<Addr<Worker>>,
+    probes: Arc<Probes>,
     log: Logger,
 }
 
 impl Handing {
     async fn run(self) {
         let complaints = LogLimit::new(1, Duration::from_secs(10));
+        let strangers = LogLimit::new(1, Duration::from_secs(10));
         for worker in self.workers.iter().cycle() {
             // The place first: a connection that may not be open is not accepted.
             let seat = self.seats.take().await;
-            let socket = loop {
+            let (socket, of_a_client) = loop {
                 match self.accept().await {
-                    Ok(socket) => break socket,
+                    Ok((socket, peer)) => match self.admits(peer) {
+                        Some(of_a_client) => break (socket, of_a_client),
+                        None => self.turn_away(peer, &strangers),
+                    },
                     Err(failure) if is_the_clients(&failure) => {}
                     Err(failure) => {
                         if let Some(passed_over) = complaints.allow(Instant::now()) {
@@ -205,24 +244,53 @@ impl Handing {
                     }
                 }
             };
-            post(worker, Open { port: self.id, socket, seat: seat.seated() });
+            post(worker, Open { port: self.id, socket, seat: seat.seated(of_a_client) });
         }
     }
 
-    async fn accept(&self) -> io::Result<Accepted> {
+    /// Whether who comes from `peer` may connect; if so, whether that is a client and not we ourselves.
+    fn admits(&self, peer: Peer) -> Option<bool> {
+        match peer {
+            Peer::Unix { ourselves } => Some(!ourselves),
+            Peer::Tcp(address) if self.probes.contain(address) => Some(false),
+            Peer::Tcp(address) => self.seats.allow().contain(address.ip()).then_some(true),
+        }
+    }
+
+    fn turn_away(&self, peer: Peer, strangers: &LogLimit) {
+        self.seats.turn_away();
+        if let (Peer::Tcp(address), Some(passed_over)) = (peer, strangers.allow(Instant::now())) {
+            warn!(self.log, "client is not allowed, connection closed"; "peer" => %address,
+                "allow" => %self.seats.allow(), "not_logged_before" => passed_over);
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Accepted, Peer)> {
         match &self.acceptor {
             Acceptor::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, peer) = listener.accept().await?;
                 // An answer is one small write; it must not wait for an acknowledgement.
                 stream.set_nodelay(true)?;
-                Ok(Accepted::Tcp(stream.into_std()?))
+                Ok((Accepted::Tcp(stream.into_std()?), Peer::Tcp(peer)))
             }
             Acceptor::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok(Accepted::Unix(stream.into_std()?))
+                let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+                let ourselves = pid.is_some_and(|pid| pid.unsigned_abs() == std::process::id());
+                Ok((Accepted::Unix(stream.into_std()?), Peer::Unix { ourselves }))
             }
         }
     }
+}
+
+/// Who connected.
+#[derive(Clone, Copy)]
+enum Peer {
+    Tcp(SocketAddr),
+    /// Who may is decided by the socket's file.
+    Unix {
+        ourselves: bool,
+    },
 }
 
 /// A connection that its client gave up before it was accepted: not a fault of ours.

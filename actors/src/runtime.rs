@@ -15,16 +15,20 @@ use slog::{Logger, info, o, warn};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::bind::{BindError, Bound};
+use crate::budget::Budget;
 use crate::mail::{ask, post};
 use crate::module::{Decide, Module, Query};
-use crate::port::{End, Port, Resume, SharedState, Suspend};
+use crate::port::{End, Port, Renamed, SharedState};
+use crate::probe::Probes;
 use crate::runtime_settings::{ListenerSettings, ModuleSettings};
 use crate::seat::Seats;
 use crate::stats::{Batch, Snapshot, Stats, Totals};
-use crate::supervise::{Health, Restart, supervise};
+use crate::supervise::{Health, supervise};
 use crate::worker::{EndSessions, Flush, Install, Loaded, PortId, Replica, Worker};
 
+mod checking;
 mod explaining;
+mod orders;
 mod reporting;
 
 /// How often it is looked whether the last request in hand is answered, while stopping.
@@ -121,9 +125,20 @@ struct Shared {
     next_port: AtomicUsize,
     started: Instant,
     version: String,
+    probes: Arc<Probes>,
+    budget: Arc<Budget>,
 }
 
 impl Runtime {
+    /// Default of [`Self::set_request_memory`].
+    pub const REQUEST_MEMORY: usize = 64 * 1024 * 1024;
+
+    /// Bounds what requests on their way, not answered yet, take of memory in all, in bytes. What a
+    /// connection has sent of a request up to 4 KiB is not counted. Past it connections that send more end.
+    pub fn set_request_memory(&self, most: usize) {
+        self.0.budget.resize(most);
+    }
+
     /// Starts the workers and the Stats actor. `workers` of 0 is one per core. Must be called within an
     /// actix system.
     ///
@@ -135,14 +150,15 @@ impl Runtime {
             more => more,
         };
         let (stats, stats_health) = supervise("stats", log, |_| Stats::default());
+        let budget = Budget::new(Self::REQUEST_MEMORY);
         let mut handles = Vec::with_capacity(count);
         for number in 0..count {
             let arbiter = actix_rt::Arbiter::new();
             let (send, receive) = tokio::sync::oneshot::channel();
-            let (worker_log, to) = (log.new(o!()), stats.clone());
+            let (worker_log, to, budget) = (log.new(o!()), stats.clone(), budget.clone());
             arbiter.spawn_fn(move || {
                 let name = format!("worker {number}");
-                let (address, _) = supervise(&name, &worker_log, |_| Worker::new(worker_log.clone(), to));
+                let (address, _) = supervise(&name, &worker_log, |_| Worker::new(worker_log.clone(), to, budget));
                 let _ = send.send(address);
             });
             let address = receive.await.map_err(|_| std::io::Error::other(format!("worker {number} did not start")))?;
@@ -157,6 +173,8 @@ impl Runtime {
             next_port: AtomicUsize::new(0),
             started: Instant::now(),
             version: version.to_owned(),
+            probes: Arc::default(),
+            budget,
         })))
     }
 
@@ -194,11 +212,13 @@ impl Runtime {
         for (id, settings) in ids.into_iter().zip(listeners) {
             let old = old_ports.iter().position(|port| port.id == id).map(|place| old_ports.swap_remove(place));
             let entry = match old {
-                Some(old) if old.settings.max_connections == settings.max_connections => {
-                    Some(PortEntry { settings: settings.clone(), ..old })
-                }
                 Some(old) => {
                     old.seats.resize(settings.max_connections);
+                    old.seats.set_allow(settings.allow.clone());
+                    if old.settings.name != settings.name {
+                        info!(self.0.log, "listener renamed"; "from" => &*old.settings.name, "to" => &*settings.name);
+                        post(&old.address, Renamed(self.log_of(&settings)));
+                    }
                     Some(PortEntry { settings: settings.clone(), ..old })
                 }
                 None => {
@@ -229,21 +249,18 @@ impl Runtime {
 
     fn id_of(&self, settings: &ListenerSettings) -> PortId {
         let inside = self.0.inside.lock();
-        // Same name and same address: the same listener, its connections stay.
+        // The same address: the same listener, whatever it is called now. Its connections stay.
         inside
             .ports
             .iter()
-            .find(|port| port.settings.name == settings.name && port.settings.endpoint == settings.endpoint)
+            .find(|port| port.serves(settings))
             .map_or_else(|| PortId(self.0.next_port.fetch_add(1, Ordering::Relaxed)), |port| port.id)
     }
 
-    /// Whether a listener of this name and address is served already, so that it needs no new socket.
+    /// Whether a listener of this address is served already, so that it needs no new socket.
     pub fn is_served(&self, settings: &ListenerSettings) -> bool {
         let inside = self.0.inside.lock();
-        inside
-            .ports
-            .iter()
-            .any(|port| port.settings.name == settings.name && port.settings.endpoint == settings.endpoint)
+        inside.ports.iter().any(|port| port.serves(settings))
     }
 
     async fn install(&self, modules: &[Loaded], ports: Vec<(PortId, Arc<ListenerSettings>)>) -> Vec<Replica> {
@@ -256,105 +273,27 @@ impl Runtime {
     }
 
     fn open_port(&self, id: PortId, settings: Arc<ListenerSettings>, socket: crate::bind::Listening) -> PortEntry {
-        let seats = Seats::new(settings.max_connections);
+        let seats = Seats::new(settings.max_connections, settings.allow.clone());
         let state = Arc::new(SharedState::default());
         let workers: Vec<_> = self.0.workers.iter().map(|worker| worker.address.clone()).collect();
-        let log = self.0.log.new(o!("listener" => settings.name.to_string()));
+        let log = self.log_of(&settings);
         let bound = socket.endpoint().clone();
         info!(log, "listening"; "address" => %bound);
-        let shared = (seats.clone(), state.clone());
+        let shared = (seats.clone(), state.clone(), self.0.probes.clone());
         let (address, health) = supervise(&format!("port {}", settings.name), &self.0.log, |health| {
             Port::new(id, socket, shared, workers, health, log)
         });
         PortEntry { id, settings, address, health, seats, state, bound }
     }
 
+    fn log_of(&self, settings: &ListenerSettings) -> Logger {
+        self.0.log.new(o!("listener" => settings.name.to_string()))
+    }
+
     fn end_sessions(&self, port: Option<PortId>, at_once: bool) {
         for worker in &self.0.workers {
             post(&worker.address, EndSessions { port, at_once });
         }
-    }
-
-    /// Stops accepting on a listener; its connections go on.
-    ///
-    /// # Errors
-    /// No listener has this name (or address).
-    pub fn suspend(&self, listener: &str) -> Result<(), OrderError> {
-        self.with_port(listener, |port| post(&port.address, Suspend))
-    }
-
-    /// Accepts again on a suspended listener.
-    ///
-    /// # Errors
-    /// No listener has this name (or address).
-    pub fn resume(&self, listener: &str) -> Result<(), OrderError> {
-        self.with_port(listener, |port| post(&port.address, Resume))
-    }
-
-    fn with_port(&self, name: &str, order: impl FnOnce(&PortEntry)) -> Result<(), OrderError> {
-        let inside = self.0.inside.lock();
-        match inside.ports.iter().find(|port| port.is(name)) {
-            Some(port) => {
-                order(port);
-                Ok(())
-            }
-            None => Err(OrderError::Unknown {
-                kind: "listener",
-                name: name.to_owned(),
-                known: inside.ports.iter().map(|port| &*port.settings.name).collect::<Vec<_>>().join(", "),
-            }),
-        }
-    }
-
-    /// Restarts the supervisor of a listener, a module on all workers, or `stats`. Others notice nothing.
-    ///
-    /// # Errors
-    /// Nothing has this name.
-    pub fn restart(&self, name: &str) -> Result<Restarted, OrderError> {
-        if self.with_port(name, |port| post(&port.address, Restart)).is_ok() {
-            return Ok(Restarted::Port);
-        }
-        let module = name.strip_prefix("mod-").unwrap_or(name);
-        let inside = self.0.inside.lock();
-        let mut found = false;
-        for replica in inside.replicas.iter().filter(|replica| &*replica.module == module) {
-            replica.restart(None);
-            found = true;
-        }
-        if found {
-            return Ok(Restarted::Module);
-        }
-        if name == "stats" {
-            post(&self.0.stats, Restart);
-            return Ok(Restarted::Stats);
-        }
-        let ports = inside.ports.iter().map(|port| &*port.settings.name);
-        let modules = inside.modules.iter().map(|module| &*module.settings.name);
-        Err(OrderError::Unknown {
-            kind: "listener, module or actor",
-            name: name.to_owned(),
-            known: ports.chain(modules).chain(["stats", "postfix", "store"]).collect::<Vec<_>>().join(", "),
-        })
-    }
-
-    /// Puts another instance behind a module's actors on all workers, and stops the old one when nobody
-    /// asks it any more. Requests that wait in the mailboxes are answered by the new one.
-    ///
-    /// # Errors
-    /// No module has this name.
-    pub fn replace_module(&self, name: &str, module: Arc<dyn Module>) -> Result<(), OrderError> {
-        let mut inside = self.0.inside.lock();
-        let known = inside.modules.iter().map(|module| &*module.settings.name).collect::<Vec<_>>().join(", ");
-        let Some(loaded) = inside.modules.iter_mut().find(|loaded| &*loaded.settings.name == name) else {
-            return Err(OrderError::Unknown { kind: "module", name: name.to_owned(), known });
-        };
-        let old = std::mem::replace(&mut loaded.module, module.clone());
-        for replica in inside.replicas.iter().filter(|replica| &*replica.module == name) {
-            replica.restart(Some(module.clone()));
-        }
-        drop(inside);
-        actix_rt::spawn(stop_when_unused(old));
-        Ok(())
     }
 
     /// What each listener is bound to, by name.
@@ -423,6 +362,13 @@ impl Runtime {
 }
 
 impl PortEntry {
+    /// Whether it is the listener of `settings`: that of the same address. Port 0 is another port each
+    /// time, so that there the name says which.
+    fn serves(&self, settings: &ListenerSettings) -> bool {
+        let port_0 = matches!(settings.endpoint, libvalvula::Endpoint::Tcp(address) if address.port() == 0);
+        self.settings.endpoint == settings.endpoint && (!port_0 || self.settings.name == settings.name)
+    }
+
     /// A listener goes by its name and by its address, as written and as bound.
     fn is(&self, name: &str) -> bool {
         *self.settings.name == *name || self.settings.endpoint.to_string() == name || self.bound.to_string() == name

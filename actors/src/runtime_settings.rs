@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use libvalvula::{Endpoint, Limits};
 
+use crate::networks::Networks;
+
 /// What is answered for a module that fails (is overloaded, times out, crashes, is unavailable).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFailure {
@@ -94,6 +96,8 @@ pub struct ListenerSettings {
     pub endpoint: Endpoint,
     /// Its chain, by module name.
     pub modules: Vec<Arc<str>>,
+    /// Whose clients may connect by TCP; a unix socket's are decided by its file.
+    pub allow: Networks,
     /// The most connections open at a time; further ones wait in the kernel's backlog.
     pub max_connections: usize,
     /// The longest a request may take in all.
@@ -124,6 +128,7 @@ impl ListenerSettings {
             name: name.into(),
             endpoint,
             modules: modules.iter().map(|&module| module.into()).collect(),
+            allow: Networks::private(),
             max_connections: Self::MAX_CONNECTIONS,
             deadline: Self::DEADLINE,
             request_timeout: Self::REQUEST_TIMEOUT,

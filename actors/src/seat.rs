@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::networks::Networks;
 
 /// What the port, its acceptor, its sessions on all workers and the report share.
 #[derive(Debug)]
@@ -16,10 +19,13 @@ pub(crate) struct Seats {
     open: AtomicUsize,
     pending: AtomicUsize,
     accepted: AtomicU64,
+    /// Who may sit down.
+    allow: ArcSwap<Networks>,
+    turned_away: AtomicU64,
 }
 
 impl Seats {
-    pub(crate) fn new(most: usize) -> Arc<Self> {
+    pub(crate) fn new(most: usize, allow: Networks) -> Arc<Self> {
         Arc::new(Self {
             free: Arc::new(Semaphore::new(most)),
             most: AtomicUsize::new(most),
@@ -27,6 +33,8 @@ impl Seats {
             open: AtomicUsize::new(0),
             pending: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
+            allow: ArcSwap::from_pointee(allow),
+            turned_away: AtomicU64::new(0),
         })
     }
 
@@ -58,6 +66,31 @@ impl Seats {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// Whether no further connection may be open.
+    pub(crate) fn is_full(&self) -> bool {
+        self.open() >= self.most.load(Ordering::Relaxed)
+    }
+
+    /// Who may connect.
+    pub(crate) fn allow(&self) -> Arc<Networks> {
+        self.allow.load_full()
+    }
+
+    /// Changes who may connect; connections that are open stay.
+    pub(crate) fn set_allow(&self, allow: Networks) {
+        self.allow.store(Arc::new(allow));
+    }
+
+    /// A client was turned away.
+    pub(crate) fn turn_away(&self) {
+        self.turned_away.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Clients turned away so far.
+    pub(crate) fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+
     /// Requests read and not yet answered.
     pub(crate) fn pending(&self) -> usize {
         self.pending.load(Ordering::Relaxed)
@@ -78,10 +111,12 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// A connection has been accepted into this seat.
-    pub(crate) fn seated(mut self) -> Self {
+    /// A connection has been accepted into this seat: of a client, or of the daemon's own self-check.
+    pub(crate) fn seated(mut self, of_a_client: bool) -> Self {
         self.counted = true;
-        self.seats.accepted.fetch_add(1, Ordering::Relaxed);
+        if of_a_client {
+            self.seats.accepted.fetch_add(1, Ordering::Relaxed);
+        }
         self.seats.open.fetch_add(1, Ordering::Relaxed);
         self
     }
@@ -120,8 +155,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_smaller_limit_holds_once_enough_connections_are_gone() {
-        let seats = Seats::new(3);
-        let mut taken = vec![seats.take().await.seated(), seats.take().await.seated(), seats.take().await.seated()];
+        let seats = Seats::new(3, Networks::private());
+        let mut taken =
+            vec![seats.take().await.seated(true), seats.take().await.seated(true), seats.take().await.seated(true)];
         seats.resize(1);
         taken.truncate(1);
         assert_eq!((seats.open(), seats.free.available_permits()), (1, 0));
@@ -133,7 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_owed_is_forgiven_when_the_limit_grows_again() {
-        let seats = Seats::new(2);
+        let seats = Seats::new(2, Networks::private());
         let taken = (seats.take().await, seats.take().await);
         seats.resize(1);
         seats.resize(2);

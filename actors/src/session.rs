@@ -19,6 +19,7 @@ use slog::{debug, error, info, warn};
 use tokio::time::Instant;
 use tokio_util::codec::{Decoder, Encoder};
 
+use crate::budget::Share;
 use crate::chain::Ending;
 use crate::module::Query;
 use crate::seat::Seat;
@@ -87,8 +88,15 @@ impl Session {
         left: impl Drop + 'static,
     ) -> Self {
         let peer = socket.peer();
-        let conversation =
-            Conversation { socket, seat, port: port.clone(), record: record.clone(), _left: Box::new(Left(left)) };
+        let share = Share::of(&port.budget);
+        let conversation = Conversation {
+            socket,
+            seat,
+            share,
+            port: port.clone(),
+            record: record.clone(),
+            _left: Box::new(Left(left)),
+        };
         Self { record, port, conversation: Some(conversation), peer }
     }
 }
@@ -113,11 +121,18 @@ impl Actor for Session {
 
 impl Session {
     fn log_end(&self, end: &End) {
-        let log = &self.port.log;
+        let log = self.port.log();
         match end {
             End::Closed => debug!(log, "connection closed"; "peer" => &self.peer),
             // What a peer does is no fault of ours.
             End::Lost(error) => debug!(log, "connection lost"; "peer" => &self.peer, "error" => %error),
+            End::NoRoom => {
+                self.port.ended("memory");
+                if let Some(passed_over) = self.port.malformed.allow(Instant::now()) {
+                    warn!(log, "no memory left for large requests, connection ended"; "peer" => &self.peer,
+                        "not_logged_before" => passed_over);
+                }
+            }
             End::Malformed(fault) => {
                 self.port.ended("malformed");
                 if let Some(passed_over) = self.port.malformed.allow(Instant::now()) {
@@ -146,7 +161,7 @@ impl Handler<Close> for Session {
     fn handle(&mut self, Close { kind }: Close, context: &mut Self::Context) {
         if let Some(kind) = kind {
             self.port.ended(kind);
-            warn!(self.port.log, "connection ended"; "peer" => &self.peer, "why" => kind);
+            warn!(self.port.log(), "connection ended"; "peer" => &self.peer, "why" => kind);
         }
         context.stop();
     }
@@ -158,6 +173,8 @@ enum End {
     Closed,
     /// The socket failed.
     Lost(std::io::Error),
+    /// Requests on their way hold all the memory they may.
+    NoRoom,
     /// The client sent what is no request.
     Malformed(String),
 }
@@ -166,6 +183,8 @@ enum End {
 struct Conversation {
     socket: Socket,
     seat: Seat,
+    /// Of the memory for requests.
+    share: Share,
     port: Rc<PortOnWorker>,
     record: Rc<Record>,
     _left: Box<dyn Held>,
@@ -200,11 +219,17 @@ impl Conversation {
             if inbox.is_empty() {
                 // An idle connection holds no memory for a request.
                 inbox = BytesMut::new();
+                self.share.hold(0);
                 if self.record.doing.get() != Doing::Idle {
                     self.record.now(Doing::Idle, Instant::now());
                 }
-            } else if self.record.doing.get() != Doing::Reading {
-                self.record.now(Doing::Reading, Instant::now());
+            } else {
+                if !self.share.hold(inbox.capacity()) {
+                    return End::NoRoom;
+                }
+                if self.record.doing.get() != Doing::Reading {
+                    self.record.now(Doing::Reading, Instant::now());
+                }
             }
             match self.socket.read(&mut inbox).await {
                 Ok(0) => {
@@ -239,7 +264,7 @@ impl Conversation {
         self.record.now(Doing::Writing, received + took);
         outbox.clear();
         if let Err(error) = codec.encode(verdict, outbox) {
-            error!(self.port.log, "an answer could not be encoded"; "error" => %error);
+            error!(self.port.log(), "an answer could not be encoded"; "error" => %error);
             return Some(End::Closed);
         }
         self.socket.write(outbox).await.err().map(End::Lost)
@@ -249,9 +274,9 @@ impl Conversation {
     fn log_ending(&self, query: &Query, ending: &Ending, took: std::time::Duration) {
         let micros = took.as_micros();
         match ending {
-            Ending::Answer { verdict, by, why } => info!(self.port.log, "verdict"; Asked(query),
+            Ending::Answer { verdict, by, why } => info!(self.port.log(), "verdict"; Asked(query),
                 "action" => %verdict, "module" => &**by, "why" => &**why, "micros" => micros),
-            Ending::Disconnect { by, why } => warn!(self.port.log, "no verdict, connection ended"; Asked(query),
+            Ending::Disconnect { by, why } => warn!(self.port.log(), "no verdict, connection ended"; Asked(query),
                 "module" => &**by, "why" => why, "micros" => micros),
         }
     }

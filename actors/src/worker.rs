@@ -3,7 +3,7 @@
 //! Nothing of a request leaves this thread but the requests' statistics, as one batch each tick, and
 //! what a module itself sends for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, 
 use slog::{Logger, error, o};
 use tokio::time::Instant;
 
+use crate::budget::Budget;
 use crate::chain::{Chain, Ending, Link};
 use crate::gate::Gate;
 use crate::log_limit::LogLimit;
@@ -93,15 +94,21 @@ pub(crate) struct Flush;
 pub(crate) struct PortOnWorker {
     settings: RefCell<Arc<ListenerSettings>>,
     chain: RefCell<Rc<Chain>>,
-    slot: Slot,
+    slot: Cell<Slot>,
     ledger: Rc<RefCell<Ledger>>,
     pub(crate) malformed: LogLimit,
-    pub(crate) log: Logger,
+    pub(crate) budget: Arc<Budget>,
+    log: RefCell<Logger>,
 }
 
 impl PortOnWorker {
     pub(crate) fn settings(&self) -> Arc<ListenerSettings> {
         self.settings.borrow().clone()
+    }
+
+    /// Not to be held over a wait.
+    pub(crate) fn log(&self) -> Ref<'_, Logger> {
+        self.log.borrow()
     }
 
     pub(crate) fn chain(&self) -> Rc<Chain> {
@@ -111,7 +118,7 @@ impl PortOnWorker {
     /// Writes down a request that was handled.
     pub(crate) fn handled(&self, took: Duration, ending: &Ending) {
         let mut ledger = self.ledger.borrow_mut();
-        let page = ledger.page(self.slot);
+        let page = ledger.page(self.slot.get());
         page.timed(took);
         match ending {
             Ending::Answer { verdict, .. } => page.answered(verdict.action_name()),
@@ -121,7 +128,7 @@ impl PortOnWorker {
 
     /// Writes down a connection ended for a fault of the client.
     pub(crate) fn ended(&self, kind: &'static str) {
-        self.ledger.borrow_mut().page(self.slot).ended(kind);
+        self.ledger.borrow_mut().page(self.slot.get()).ended(kind);
     }
 }
 
@@ -154,11 +161,13 @@ pub(crate) struct Worker {
     ports: HashMap<PortId, Rc<PortOnWorker>>,
     sessions: Sessions,
     next_session: u64,
+    budget: Arc<Budget>,
 }
 
 impl Worker {
-    pub(crate) fn new(log: Logger, stats: Addr<Stats>) -> Self {
-        Self { log, stats, ledger: Rc::default(), ports: HashMap::new(), sessions: Rc::default(), next_session: 0 }
+    pub(crate) fn new(log: Logger, stats: Addr<Stats>, budget: Arc<Budget>) -> Self {
+        let (ledger, sessions) = Default::default();
+        Self { log, stats, ledger, ports: HashMap::new(), sessions, next_session: 0, budget }
     }
 
     fn flush(&self) {
@@ -250,20 +259,24 @@ impl Handler<Install> for Worker {
                 ledger: self.ledger.clone(),
                 log: log.clone(),
             });
+            // By its name: a listener that was renamed begins a page of its own.
+            let slot = self.ledger.borrow_mut().slot(&Owner::Listener(settings.name.clone()));
             match self.ports.get(&id) {
                 Some(port) => {
+                    port.slot.set(slot);
+                    let _ = port.log.replace(log);
                     port.settings.replace(settings);
                     port.chain.replace(chain);
                 }
                 None => {
-                    let slot = self.ledger.borrow_mut().slot(&Owner::Listener(settings.name.clone()));
                     let port = PortOnWorker {
                         settings: RefCell::new(settings),
                         chain: RefCell::new(chain),
-                        slot,
+                        slot: Cell::new(slot),
                         ledger: self.ledger.clone(),
                         malformed: LogLimit::default(),
-                        log,
+                        budget: self.budget.clone(),
+                        log: RefCell::new(log),
                     };
                     self.ports.insert(id, Rc::new(port));
                 }
@@ -281,7 +294,7 @@ impl Handler<Open> for Worker {
         let socket = match Socket::adopt(socket) {
             Ok(socket) => socket,
             Err(failure) => {
-                error!(port.log, "a connection could not be taken over"; "error" => %failure);
+                error!(port.log(), "a connection could not be taken over"; "error" => %failure);
                 return;
             }
         };

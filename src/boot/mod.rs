@@ -21,6 +21,7 @@ use slog::{Logger, crit, error, info, o};
 use crate::cli::exit::{Exit, Failure};
 use crate::config::{self, Server, Settings};
 use crate::control::ControlSocket;
+use crate::health::MetricsSocket;
 use crate::log::Logging;
 use crate::privileges;
 use crate::registry::Registry;
@@ -74,6 +75,7 @@ async fn serve(source: Source, settings: Settings, logging: &Logging, ready: imp
     let control = ControlSocket::bind(&server.control_socket, server.user.as_ref(), server.control_group)
         .map_err(|error| Failure::new(Exit::Unavailable, error))?;
     let bound = bind(&settings)?;
+    let metrics = bind_metrics(&settings)?;
     make_state_dir(&server)?;
     if let Some(user) = &server.user {
         privileges::drop_to(user).map_err(|error| Failure::new(Exit::Software, error))?;
@@ -93,6 +95,15 @@ async fn serve(source: Source, settings: Settings, logging: &Logging, ready: imp
     let service = Arc::new(service);
     let orders = control::start(service.clone(), &log);
     let listening = actix_rt::spawn(control.serve(Arc::new(orders.clone()), log.new(o!("part" => "control"))));
+    let metrics = metrics.map(|socket| {
+        let log = log.new(o!("part" => "metrics"));
+        let shown = Arc::new(service::Shown(service.clone()));
+        actix_rt::spawn(async move {
+            if let Err(error) = socket.serve(shown, log.clone()).await {
+                error!(log, "metrics are not shown"; "error" => %error);
+            }
+        })
+    });
     let watchdog = feed_watchdog(manager.clone(), service.clone(), log.clone());
     manager.ready();
     ready();
@@ -103,6 +114,9 @@ async fn serve(source: Source, settings: Settings, logging: &Logging, ready: imp
     manager.stopping();
     listening.abort();
     watchdog.abort();
+    if let Some(metrics) = metrics {
+        metrics.abort();
+    }
     info!(log, "stopping"; "grace_s" => server.grace.as_secs());
     let stop = tokio::time::timeout(server.grace + WRITE, service.stop(server.grace));
     tokio::pin!(stop);
@@ -174,6 +188,15 @@ fn bind(settings: &Settings) -> Result<Vec<Bound>, Failure> {
     if lines.is_empty() { Ok(bound) } else { Err(Failure { exit: Exit::Unavailable, lines }) }
 }
 
+/// Listens where `[metrics]` says. Who connects before the daemon answers requests waits.
+fn bind_metrics(settings: &Settings) -> Result<Option<MetricsSocket>, Failure> {
+    let Some(address) = settings.metrics.address else { return Ok(None) };
+    match std::net::TcpListener::bind(address) {
+        Ok(socket) => Ok(Some(MetricsSocket::new(socket, settings.metrics.allow.clone()))),
+        Err(error) => Err(Failure::new(Exit::Unavailable, format!("metrics: cannot bind {address}: {error}"))),
+    }
+}
+
 /// The state directory is made where it is missing, for the user the daemon will run as.
 fn make_state_dir(server: &Server) -> Result<(), Failure> {
     let path = &server.state_dir;
@@ -193,7 +216,8 @@ fn make_state_dir(server: &Server) -> Result<(), Failure> {
     }
 }
 
-/// Tells the service manager that we are alive, as often as it wants to know, while all workers answer.
+/// Tells the service manager that we are alive, as often as it wants to know, while every listener answers
+/// itself: one that is suspended or full does not, and is not mended by a restart.
 fn feed_watchdog(manager: Manager, service: Arc<Service>, log: Logger) -> actix_rt::task::JoinHandle<()> {
     actix_rt::spawn(async move {
         let Some(limit) = systemd::watchdog() else { return };
@@ -201,10 +225,12 @@ fn feed_watchdog(manager: Manager, service: Arc<Service>, log: Logger) -> actix_
         let mut tick = tokio::time::interval(limit / 3);
         loop {
             tick.tick().await;
-            if service.is_alive(limit / 3).await {
+            let checked = service.health().check().await;
+            if checked.is_alive() {
                 manager.alive();
             } else {
-                error!(log, "a worker does not answer: no sign of life for the service manager");
+                let faults = checked.faults().join("; ");
+                error!(log, "no sign of life for the service manager"; "why" => faults);
             }
         }
     })

@@ -1,10 +1,11 @@
 //! The running service: what an operator's orders and signals act on.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use actors::clock::Clock;
 use actors::counting::Counters;
 use actors::local::Local;
+use actors::module::BoxFuture;
 use actors::stats::report::Report;
 use actors::{Bound, OrderError, Restarted, Runtime};
 use parking_lot::Mutex;
@@ -13,7 +14,8 @@ use slog::{Logger, error, info, warn};
 use super::Source;
 use super::parts::{self, Given, LocalParts};
 use crate::cli::exit::{Exit, Failure};
-use crate::config::{Server, Settings};
+use crate::config::{Metrics, Server, Settings};
+use crate::health::{self, Health};
 use crate::log::Logging;
 
 /// The running service.
@@ -24,6 +26,7 @@ pub(crate) struct Service {
     given: Given,
     logging: Logging,
     log: Logger,
+    health: Arc<Health>,
     /// What only a restart of the daemon changes.
     fixed: Mutex<Fixed>,
     /// One reload at a time.
@@ -34,12 +37,15 @@ pub(crate) struct Service {
 #[derive(PartialEq)]
 struct Fixed {
     server: Server,
+    metrics: Metrics,
     database: String,
 }
 
 impl Fixed {
     fn of(settings: &Settings) -> Self {
-        Self { server: settings.server.clone(), database: settings.database.url.to_string() }
+        // Taken over at once.
+        let server = Server { max_request_memory: 0, ..settings.server.clone() };
+        Self { server, metrics: settings.metrics.clone(), database: settings.database.url.to_string() }
     }
 }
 
@@ -62,16 +68,19 @@ impl Service {
             clock,
         };
         let fixed = Mutex::new(Fixed::of(&settings));
-        let workers = settings.server.workers;
+        let (workers, memory) = (settings.server.workers, settings.server.max_request_memory);
         let modules = parts::modules(settings.modules, &given, &log).await?;
         let runtime = Runtime::start(workers, env!("CARGO_PKG_VERSION"), &log)
             .await
             .map_err(|error| Failure::new(Exit::Software, format!("workers: {error}")))?;
+        runtime.set_request_memory(memory);
         runtime
             .serve(settings.listeners, modules, bound)
             .await
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
-        Ok(Self { source, runtime, local, given, logging, log, fixed, reloading: tokio::sync::Mutex::new(()) })
+        let health = Arc::new(Health::new(runtime.clone()));
+        let reloading = tokio::sync::Mutex::new(());
+        Ok(Self { source, runtime, local, given, logging, log, health, fixed, reloading })
     }
 
     pub(super) fn runtime(&self) -> &Runtime {
@@ -115,19 +124,20 @@ impl Service {
             return Err(lines);
         }
         let needs_restart = *self.fixed.lock() != Fixed::of(&settings);
-        let Settings { server: _, log: logging, database: _, local, listeners, modules } = settings;
+        let Settings { server, log: logging, metrics: _, database: _, local, listeners, modules } = settings;
         let log = self.log.clone();
         let counts = (listeners.len(), modules.iter().filter(|module| module.used).count());
         let sources = parts::sources(&modules, &log);
         // What can fail comes first; a module that starts asks the old local questions.
         let modules = parts::modules(modules, &self.given, &log).await.map_err(|failure| failure.lines)?;
         self.logging.change(&logging).map_err(|error| vec![format!("log.target: {error:#}")])?;
+        self.runtime.set_request_memory(server.max_request_memory);
         self.runtime.serve(listeners, modules, bound).await.map_err(|error| vec![error.to_string()])?;
         self.local.configure(&local, sources).await;
         let mut done = format!("{} listeners, {} modules", counts.0, counts.1);
         if needs_restart {
-            warn!(log, "changes of [server] or [database] url count after a restart of the daemon only");
-            done += "; changes of [server] or [database] url count after a restart only";
+            warn!(log, "changes of [server], [metrics] or [database] url count after a restart of the daemon only");
+            done += "; changes of [server], [metrics] or [database] url count after a restart only";
         }
         Ok(done)
     }
@@ -142,9 +152,9 @@ impl Service {
         }
     }
 
-    /// Whether every worker hands in its figures within `limit`: a thread that hangs can't.
-    pub(super) async fn is_alive(&self, limit: Duration) -> bool {
-        tokio::time::timeout(limit, self.runtime.report()).await.is_ok()
+    /// What asks every listener.
+    pub(super) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// The statistics of everything.
@@ -182,10 +192,25 @@ impl Service {
 
     /// Stops serving, then writes what is not written, then closes the database. How many requests were
     /// still in hand when the grace was over.
-    pub(super) async fn stop(&self, grace: Duration) -> usize {
+    pub(super) async fn stop(&self, grace: std::time::Duration) -> usize {
         let left = self.runtime.stop(grace).await;
         self.given.counters.close().await;
         self.given.database.close().await;
         left
+    }
+}
+
+/// What `[metrics]` shows of the service.
+pub(super) struct Shown(pub(super) Arc<Service>);
+
+impl health::Shown for Shown {
+    fn faults(&self) -> BoxFuture<Vec<String>> {
+        let health = self.0.health.clone();
+        Box::pin(async move { health.check().await.faults() })
+    }
+
+    fn metrics(&self) -> BoxFuture<String> {
+        let service = self.0.clone();
+        Box::pin(async move { health::metrics_text(&service.report().await) })
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::networks::Networks;
 use actors::runtime_settings::{ListenerSettings, SocketFile};
 use actors::settings::Section;
 use libvalvula::{Endpoint, Limits};
@@ -57,6 +58,7 @@ fn read(section: &mut Section, nameable: &Nameable<'_>) -> Option<ListenerSettin
         check_name(section, name);
     }
     let modules = modules(section, nameable);
+    let allow = allow(section, address.as_ref());
     let most = i64::try_from(ListenerSettings::MAX_CONNECTIONS).unwrap_or(i64::MAX);
     let max_connections = section.number("max_connections", most, 1..=1_000_000).unsigned_abs() as usize;
     let deadline = span(section, "deadline", ListenerSettings::DEADLINE, POSTFIX_WAITS);
@@ -71,6 +73,7 @@ fn read(section: &mut Section, nameable: &Nameable<'_>) -> Option<ListenerSettin
         name,
         endpoint,
         modules,
+        allow,
         max_connections,
         deadline,
         request_timeout,
@@ -91,6 +94,39 @@ fn address(section: &mut Section) -> Option<Endpoint> {
         Ok(address) => Some(address),
         Err(error) => {
             section.fault("address", error.to_string());
+            None
+        }
+    }
+}
+
+/// Who may connect: this machine and private networks unless something else is said, which has to be said
+/// where the address can be reached from elsewhere.
+fn allow(section: &mut Section, address: Option<&Endpoint>) -> Networks {
+    let written = section.has("allow");
+    let allow = networks(section, "allow");
+    match address {
+        Some(Endpoint::Unix(_)) if written => {
+            section.fault("allow", "is only for TCP: who may use a unix socket is decided by mode, user and group");
+        }
+        Some(Endpoint::Tcp(address)) if !written && !Networks::private().enclose(address.ip()) => section.fault(
+            "address",
+            format!("{address} can be reached from the internet: say in allow who may, allow = [\"192.0.2.0/24\"]"),
+        ),
+        _ => {}
+    }
+    allow.unwrap_or_else(Networks::private)
+}
+
+/// The list of networks at `key`, if it was written; each entry that is none is a fault.
+pub(super) fn networks(section: &mut Section, key: &str) -> Option<Networks> {
+    let texts: Vec<String> = section.value(key)?;
+    if texts.is_empty() {
+        section.fault(key, "is empty: nobody could connect");
+    }
+    match Networks::read(&texts) {
+        Ok(networks) => Some(networks),
+        Err(errors) => {
+            errors.iter().for_each(|error| section.fault(key, error.to_string()));
             None
         }
     }

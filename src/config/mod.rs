@@ -7,6 +7,7 @@ mod environment;
 mod listener;
 mod logging;
 mod merge;
+mod metrics;
 mod module;
 mod parts;
 mod server;
@@ -22,6 +23,7 @@ use actors::runtime_settings::ListenerSettings;
 use actors::settings::{Fault, Faults, Node, Section};
 
 pub use logging::{Format, LEVELS, Log, Target};
+pub use metrics::Metrics;
 pub use module::ModulePlan;
 pub use parts::Local;
 pub use server::{Identity, Server};
@@ -37,6 +39,8 @@ pub struct Settings {
     pub server: Server,
     /// `[log]`.
     pub log: Log,
+    /// `[metrics]`.
+    pub metrics: Metrics,
     /// `[database]`.
     pub database: database::Settings,
     /// `[postfix]`.
@@ -132,6 +136,7 @@ fn read(tree: Node, registry: &Registry, faults: &Faults, whole: bool) -> Settin
     let mut root = Section::new("", tree, faults.clone());
     let server = Server::read(root.table("server"));
     let log = Log::read(root.table("log"));
+    let metrics = Metrics::read(root.table("metrics"));
     let database = parts::database(root.table("database"), &server);
     let local = Local::read(root.table("postfix"));
     let all_modules = root.table("module");
@@ -143,7 +148,7 @@ fn read(tree: Node, registry: &Registry, faults: &Faults, whole: bool) -> Settin
     }
     let modules = module::read_all(all_modules, &listeners, registry);
     root.finish();
-    Settings { server, log, database, local, listeners, modules }
+    Settings { server, log, metrics, database, local, listeners, modules }
 }
 
 #[cfg(test)]

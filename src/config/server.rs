@@ -7,6 +7,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use actors::Runtime;
 use actors::settings::Section;
 use nix::unistd::{Gid, Group, Uid, User, geteuid};
 
@@ -16,6 +17,8 @@ const SYSTEM_STATE: &str = "/var/lib/valvula";
 const SYSTEM_SOCKET: &str = "/run/valvula/control.sock";
 /// How long connections may take to finish when the daemon stops.
 const GRACE: Duration = Duration::from_secs(10);
+/// The least and the most of `max_request_memory`: 1 MiB, 1 TiB.
+const MEMORY: (i64, i64) = (1 << 20, 1 << 40);
 /// More worker threads than any machine has cores.
 const MAX_WORKERS: i64 = 1024;
 
@@ -34,6 +37,8 @@ pub struct Server {
     pub control_group: Option<Gid>,
     /// How long connections may take to finish when the daemon stops.
     pub grace: Duration,
+    /// Bytes that requests on their way may take, all connections together.
+    pub max_request_memory: usize,
 }
 
 /// A user to become.
@@ -55,8 +60,18 @@ impl Server {
         let control_socket = path(&mut section, "control_socket").unwrap_or_else(default_control_socket);
         let control_group = group(&mut section, "control_group");
         let grace = section.duration("grace", GRACE);
+        let default = i64::try_from(Runtime::REQUEST_MEMORY).unwrap_or(MEMORY.1);
+        let memory = section.number("max_request_memory", default, MEMORY.0..=MEMORY.1);
         section.finish();
-        Self { user, workers: workers.unsigned_abs() as usize, state_dir, control_socket, control_group, grace }
+        Self {
+            user,
+            workers: workers.unsigned_abs() as usize,
+            state_dir,
+            control_socket,
+            control_group,
+            grace,
+            max_request_memory: memory.unsigned_abs() as usize,
+        }
     }
 }
 

@@ -20,6 +20,9 @@ impl Runtime {
                     report.ended = named(tally.ended.iter());
                     report.disconnects = tally.disconnects;
                 }
+                if port.seats.turned_away() > 0 {
+                    report.ended.insert("not_allowed".to_owned(), port.seats.turned_away());
+                }
                 report
             })
             .collect();
@@ -51,7 +54,11 @@ impl Runtime {
             workers: self.0.workers.len(),
             listeners,
             modules,
-            parts: [("stats".to_owned(), vec![("restarts".to_owned(), self.0.stats_health.restarts().into())])].into(),
+            parts: [
+                ("stats".to_owned(), vec![("restarts".to_owned(), self.0.stats_health.restarts().into())]),
+                ("requests".to_owned(), vec![("bytes held by large requests".to_owned(), self.0.budget.held().into())]),
+            ]
+            .into(),
         }
     }
 }
