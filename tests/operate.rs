@@ -116,6 +116,34 @@ fn a_rule_is_obeyed_by_the_next_request() {
 }
 
 #[test]
+fn a_rule_can_be_given_an_end() {
+    let scene = Scene::new();
+    let _daemon = started(&scene);
+    let bad = Request::rcpt("bad@away.example", "ann@home.example");
+    let add = |when: &str| {
+        ["rule", "add", "global", "--source", "away.example", "--status", "reject", "--expires", when]
+            .map(str::to_owned)
+    };
+    let run = |when: &str| scene.run(&add(when).iter().map(String::as_str).collect::<Vec<_>>());
+    let output = run("2001-01-01");
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("is past"), "{output:?}");
+    let output = run("soon");
+    assert_eq!(output.code, Some(64), "{output:?}");
+    assert!(output.stderr.contains("expected a day like"), "{output:?}");
+
+    run("2s").ok();
+    assert!(scene.ask(&bad).starts_with("REJECT"));
+    let list = scene.run(&["rule", "list"]).ok().stdout;
+    assert!(list.contains("global:1  until 20"), "{list}");
+    let expires = scene.json(&["rule", "list"])["rules"][0]["expires"].as_i64().unwrap();
+    support::wait_until("it ends by itself", std::time::Duration::from_secs(20), || scene.ask(&bad) == "DUNNO");
+    assert!(jiff::Timestamp::now().as_second() >= expires, "not before its time");
+    let list = scene.run(&["rule", "list"]).ok().stdout;
+    assert!(list.contains("global:1  expired 20"), "{list}");
+}
+
+#[test]
 fn what_is_refused_says_why_and_exits_with_its_code() {
     let scene = Scene::new();
     scene.refused(&["rule", "list"], 69, "no daemon answers");

@@ -16,7 +16,7 @@ mod take_over;
 
 use std::fmt;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, DynIden, Statement, TransactionTrait as _};
+use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseConnection, DbErr, DynIden, Statement, TransactionTrait as _};
 use sea_orm_migration::prelude::{Alias, IntoIden as _};
 use sea_orm_migration::{MigratorTrait as _, SchemaManager};
 
@@ -97,6 +97,16 @@ pub enum MigrateError {
         /// How long it was waited for.
         seconds: u32,
     },
+    /// The database user may not do what is needed.
+    #[error("{doing}: {source}; {needed}")]
+    Denied {
+        /// What was being done.
+        doing: String,
+        /// What the database said.
+        source: DbErr,
+        /// What an administrator has to grant, as a statement.
+        needed: String,
+    },
     /// The database refused, or did not answer.
     #[error("{doing}: {source}")]
     Database {
@@ -120,9 +130,40 @@ pub async fn migrate(database: &DatabaseConnection) -> Result<Report, MigrateErr
     let lock = lock::take(database).await?;
     let result = work(lock.connection()).await;
     let released = lock.release(result.is_ok()).await;
-    let report = result?;
+    let report = match result {
+        Err(MigrateError::Database { doing, source }) if table::is_denied(&source) => {
+            let needed = needed(database).await;
+            return Err(MigrateError::Denied { doing, source, needed });
+        }
+        other => other?,
+    };
     released.map_err(doing("ending the change of the schema"))?;
     Ok(report)
+}
+
+/// The statement that grants what bringing up the schema needs, to whom we are in the database we use.
+async fn needed(database: &DatabaseConnection) -> String {
+    let backend = database.get_database_backend();
+    let sql = match backend {
+        DatabaseBackend::MySql => "SELECT CAST(CURRENT_USER() AS CHAR), CAST(DATABASE() AS CHAR)",
+        _ => "SELECT CAST(CURRENT_USER AS TEXT), CAST(COALESCE(CURRENT_SCHEMA(), 'public') AS TEXT)",
+    };
+    let asked = database.query_one_raw(Statement::from_string(backend, sql)).await.ok().flatten();
+    let text = |index| asked.as_ref().and_then(|row| row.try_get_by_index::<String>(index).ok());
+    let (user, place) = (text(0).unwrap_or_else(|| "our user".to_owned()), text(1).unwrap_or_default());
+    match backend {
+        DatabaseBackend::MySql => {
+            let (user, host) = user.rsplit_once('@').unwrap_or((&user, "%"));
+            format!(
+                "an administrator has to say: GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, TRIGGER \
+                 ON `{place}`.* TO '{user}'@'{host}'"
+            )
+        }
+        _ => format!(
+            "an administrator has to say: GRANT CREATE, USAGE ON SCHEMA \"{place}\" TO \"{user}\", and for tables that \
+             belong to another user: ALTER TABLE ... OWNER TO \"{user}\""
+        ),
+    }
 }
 
 async fn work(connection: &sea_orm::DatabaseTransaction) -> Result<Report, MigrateError> {

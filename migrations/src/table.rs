@@ -27,8 +27,19 @@ pub(crate) struct Table {
     /// Whether it has an `id` that counts up.
     pub(crate) has_id: bool,
     pub(crate) columns: &'static [(&'static str, Kind)],
+    /// Columns without which everything goes on but what they are for.
+    pub(crate) optional: &'static [&'static str],
     /// Columns that have an index of their own.
     pub(crate) indexes: &'static [&'static str],
+}
+
+/// What became of a table that was there already.
+#[derive(Default)]
+pub(crate) struct Ensured {
+    /// What was added to it.
+    pub(crate) done: Vec<String>,
+    /// What could do without, and could not be added because the database user may not; what the database said.
+    pub(crate) refused: Vec<(String, DbErr)>,
 }
 
 impl Kind {
@@ -50,10 +61,26 @@ impl Table {
         column
     }
 
-    /// Makes the table if it is absent, and the columns and indexes that it lacks. What was done to a
-    /// table that was there already is returned.
-    pub(crate) async fn ensure(&self, manager: &SchemaManager<'_>) -> Result<Vec<String>, DbErr> {
-        let mut done = Vec::new();
+    /// Makes the table if it is absent, and the columns and indexes that it lacks.
+    ///
+    /// An optional column and an index that may not be added are left out, where a refusal leaves the work so
+    /// far as it is (MySQL).
+    ///
+    /// # Errors
+    /// When a column that is not optional can't be added.
+    pub(crate) async fn ensure(&self, manager: &SchemaManager<'_>) -> Result<Ensured, DbErr> {
+        let mut ensured = Ensured::default();
+        let mut note = |what: String, result: Result<(), DbErr>, is_optional: bool| match result {
+            Ok(()) => {
+                ensured.done.push(format!("{}: {what} added", self.name));
+                Ok(())
+            }
+            Err(error) if is_optional && is_denied(&error) && is_mysql(manager) => {
+                ensured.refused.push((what, error));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
         if manager.has_table(self.name).await? {
             for (name, kind) in self.columns {
                 if manager.has_column(self.name, name).await? {
@@ -61,23 +88,24 @@ impl Table {
                 }
                 let mut column = self.column(name, *kind);
                 let statement = Sql::alter().table(Alias::new(self.name)).add_column(&mut column).to_owned();
-                tolerate(manager.alter_table(statement).await, &["1060"])?;
-                done.push(format!("{}: column {name} added", self.name));
+                let added = tolerate(manager.alter_table(statement).await, &["1060"]);
+                note(format!("column {name}"), added, self.optional.contains(name))?;
             }
         } else {
             self.create(manager).await?;
         }
         for column in self.indexes {
-            if self.make_index(manager, column).await? {
-                done.push(format!("{}: index on {column} added", self.name));
+            match self.make_index(manager, column).await {
+                Ok(false) => {}
+                made => note(format!("index on {column}"), made.map(drop), true)?,
             }
         }
-        Ok(done)
+        Ok(ensured)
     }
 
     async fn create(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         let mut table = Sql::create().table(Alias::new(self.name)).if_not_exists().to_owned();
-        if manager.get_database_backend() == DatabaseBackend::MySql {
+        if is_mysql(manager) {
             // Whatever the server's own defaults: any address fits, and rows can be locked one by one.
             table.engine("InnoDB").character_set("utf8mb4").collate("utf8mb4_unicode_ci");
         }
@@ -100,6 +128,18 @@ impl Table {
         tolerate(manager.create_index(index).await, &["1061"])?;
         Ok(true)
     }
+}
+
+fn is_mysql(manager: &SchemaManager<'_>) -> bool {
+    manager.get_database_backend() == DatabaseBackend::MySql
+}
+
+/// Access denied: to the database, to the table, to a column, to what needs a special privilege.
+const DENIED: [&str; 5] = ["1044", "1142", "1143", "1227", "42501"];
+
+/// Whether the database user may not do it.
+pub(crate) fn is_denied(error: &DbErr) -> bool {
+    number(error).is_some_and(|number| DENIED.contains(&number.as_str()))
 }
 
 /// Takes it for done when another daemon (on another node of a cluster) did the same just before.

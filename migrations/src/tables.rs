@@ -16,7 +16,9 @@ pub(crate) const BWL_GLOBAL: Table = Table {
         ("who", Name),
         ("sasl_users_to_skip", Text),
         ("limit_rule_to_sasl_users", Text),
+        ("expires", Big),
     ],
+    optional: &["expires"],
     indexes: &[],
 };
 
@@ -35,14 +37,24 @@ const RULES_FOR: Table = Table {
         ("status", Name),
         ("stamp", Big),
         ("who", Name),
+        ("expires", Big),
     ],
+    optional: &["expires"],
     indexes: &[],
 };
 
 pub(crate) const BWL_GLOBAL_SASL: Table = Table {
     name: "bwl_global_sasl",
     has_id: true,
-    columns: &[("is_active", Integer), ("sasl_user", Name), ("description", Text), ("stamp", Big), ("who", Name)],
+    columns: &[
+        ("is_active", Integer),
+        ("sasl_user", Name),
+        ("description", Text),
+        ("stamp", Big),
+        ("who", Name),
+        ("expires", Big),
+    ],
+    optional: &["expires"],
     indexes: &[],
 };
 
@@ -50,6 +62,7 @@ pub(crate) const SLM_EXCEPTION: Table = Table {
     name: "slm_exception",
     has_id: true,
     columns: &[("is_active", Integer), ("description", Text), ("mail_from", Name), ("sasl_username", Name)],
+    optional: &[],
     indexes: &[],
 };
 
@@ -57,6 +70,7 @@ pub(crate) const MQUOTA_EXCEPTION: Table = Table {
     name: "mquota_exception",
     has_id: true,
     columns: &[("is_active", Integer), ("sasl_user", Name), ("description", Text)],
+    optional: &[],
     indexes: &[],
 };
 
@@ -64,6 +78,7 @@ pub(crate) const TICKET_PLAN: Table = Table {
     name: "ticket_plan",
     has_id: true,
     columns: &[("name", Name), ("description", Text), ("total_limit", Big), ("day_limit", Big), ("month_limit", Big)],
+    optional: &[],
     indexes: &[],
 };
 
@@ -82,6 +97,7 @@ pub(crate) const DOMAIN_TICKET: Table = Table {
         ("has_outgoing_ip", Integer),
         ("outgoing_ip_id", Integer),
     ],
+    optional: &[],
     indexes: &[],
 };
 
@@ -89,6 +105,7 @@ pub(crate) const DOMAIN_TICKET_HISTORY: Table = Table {
     name: "domain_ticket_history",
     has_id: true,
     columns: &[("domain_ticket_id", Integer), ("stamp", Big), ("day_usage", Big)],
+    optional: &[],
     indexes: &["domain_ticket_id"],
 };
 
@@ -96,6 +113,7 @@ pub(crate) const DOMAIN_MONTH_TICKET_HISTORY: Table = Table {
     name: "domain_month_ticket_history",
     has_id: true,
     columns: &[("domain_ticket_id", Integer), ("stamp", Big), ("month_usage", Big)],
+    optional: &[],
     indexes: &["domain_ticket_id"],
 };
 
@@ -109,16 +127,23 @@ pub(crate) const OUTGOING_IP: Table = Table {
         ("label", Name),
         ("description", Text),
     ],
+    optional: &[],
     indexes: &[],
 };
 
-pub(crate) const TIME_TRACKING: Table =
-    Table { name: "time_tracking", has_id: false, columns: &[("day", Integer), ("month", Integer)], indexes: &[] };
+pub(crate) const TIME_TRACKING: Table = Table {
+    name: "time_tracking",
+    has_id: false,
+    columns: &[("day", Integer), ("month", Integer)],
+    optional: &[],
+    indexes: &[],
+};
 
 pub(crate) const LMM_BY_DOMAIN: Table = Table {
     name: "lmm_by_domain",
     has_id: true,
     columns: &[("is_active", Integer), ("domain", Name), ("allowed_networks", Text), ("description", Text)],
+    optional: &[],
     indexes: &[],
 };
 
@@ -133,6 +158,7 @@ pub(crate) const TRANSPORT_GLOBAL: Table = Table {
         ("description", Text),
         ("transport", Name),
     ],
+    optional: &[],
     indexes: &[],
 };
 

@@ -6,27 +6,25 @@
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, DbErr, QueryResult, Statement};
 use sea_orm_migration::SchemaManager;
 
-use crate::table::{Kind, Table, execute, number};
+use crate::table::{Ensured, Kind, Table, execute, is_denied};
 use crate::tables::ALL;
 use crate::{MigrateError, Report, doing};
 
 const COLLATION: &str = "utf8mb4_unicode_ci";
-
-/// Access denied: to the database, to the table, to what needs a special privilege.
-const DENIED: [&str; 4] = ["1044", "1142", "1227", "42501"];
 
 pub(crate) async fn take_over(manager: &SchemaManager<'_>, report: &mut Report) -> Result<(), MigrateError> {
     for table in ALL {
         let name = table.name;
         match table.ensure(manager).await {
             // In a database that we made there is nothing to add: it is news.
-            Ok(done) => report.taken_over.extend(done),
-            // A transaction that failed goes no further.
-            Err(error) if is_denied(&error) && manager.get_database_backend() == DatabaseBackend::MySql => {
-                report.warnings.push(format!(
-                    "table {name} lacks columns or indexes and the database user may not add them \
-                     (it needs the privileges CREATE, ALTER and INDEX): {error}"
-                ));
+            Ok(Ensured { done, refused }) => {
+                report.taken_over.extend(done);
+                report.warnings.extend(refused.into_iter().map(|(what, error)| {
+                    format!(
+                        "table {name} goes without {what}, which the database user may not add \
+                         (it needs the privileges ALTER and INDEX): {error}"
+                    )
+                }));
             }
             Err(error) => return Err(doing(format!("completing table {name}"))(error)),
         }
@@ -45,10 +43,6 @@ pub(crate) async fn take_over(manager: &SchemaManager<'_>, report: &mut Report) 
         }
     }
     Ok(())
-}
-
-fn is_denied(error: &DbErr) -> bool {
-    number(error).is_some_and(|number| DENIED.contains(&number.as_str()))
 }
 
 /// Brings a table of another character set, of an engine without transactions, or with short columns

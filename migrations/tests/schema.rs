@@ -40,11 +40,11 @@ fn assert_complete(test: &TestDatabase) {
         (
             "bwl_global",
             "id, is_active, source, destination, description, status, stamp, who, sasl_users_to_skip, \
-             limit_rule_to_sasl_users",
+             limit_rule_to_sasl_users, expires",
         ),
-        ("bwl_domain", "id, is_active, rules_for, source, description, status, stamp, who"),
-        ("bwl_account", "id, is_active, rules_for, source, description, status, stamp, who"),
-        ("bwl_global_sasl", "id, is_active, sasl_user, description, stamp, who"),
+        ("bwl_domain", "id, is_active, rules_for, source, description, status, stamp, who, expires"),
+        ("bwl_account", "id, is_active, rules_for, source, description, status, stamp, who, expires"),
+        ("bwl_global_sasl", "id, is_active, sasl_user, description, stamp, who, expires"),
         ("slm_exception", "id, is_active, description, mail_from, sasl_username"),
         ("mquota_exception", "id, is_active, sasl_user, description"),
         ("ticket_plan", "id, name, description, total_limit, day_limit, month_limit"),
@@ -269,23 +269,93 @@ async fn tables_of_an_old_valvula_are_taken_over_with_rows_and_ids() {
     }
 }
 
+/// A user of the shared MariaDB who has `privileges` on the whole database; the URL as which he connects.
+fn weak(test: &TestDatabase, privileges: &str) -> String {
+    let name = test.name();
+    let grant = format!(
+        "CREATE USER 'weak_{name}'@'localhost' IDENTIFIED BY 'secret'; \
+         GRANT {privileges} ON {name}.* TO 'weak_{name}'@'localhost';"
+    );
+    testkit::Server::shared(Engine::MariaDb).administer("", &grant);
+    test.url().replace("//valvula:", &format!("//weak_{name}:"))
+}
+
+/// The statement that an error asks an administrator for.
+fn asked_for(error: &MigrateError) -> String {
+    let said = error.to_string();
+    let (_, statement) = said.split_once("an administrator has to say: ").unwrap_or_else(|| panic!("{said}"));
+    statement.to_owned()
+}
+
 #[tokio::test]
-async fn without_the_privilege_to_alter_it_is_said_and_what_can_work_works() {
+async fn a_column_that_is_needed_and_may_not_be_added_ends_the_start_with_the_statement_that_grants_it() {
     let test = TestDatabase::new(Engine::MariaDb);
     test.sql(OLD);
-    let name = test.name();
-    testkit::Server::shared(Engine::MariaDb).administer(
-        "",
-        &format!(
-            "CREATE USER 'weak_{name}'@'localhost' IDENTIFIED BY 'secret'; \
-             GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON {name}.* TO 'weak_{name}'@'localhost';"
-        ),
+    let before = test.sql(SUMS);
+    let url = weak(&test, "SELECT, INSERT, UPDATE, DELETE, CREATE");
+    let error = migrate(&connect(&url).await).await.unwrap_err();
+    assert!(error.to_string().contains("ALTER command denied"), "{error}");
+    assert_eq!(test.sql(SUMS), before);
+    // As it stands there, it helps.
+    testkit::Server::shared(Engine::MariaDb).administer("", &format!("{};", asked_for(&error)));
+    let report = migrate(&connect(&url).await).await.unwrap();
+    assert_eq!(report.warnings, Vec::<String>::new());
+    assert_eq!(test.sql(SUMS), before);
+}
+
+#[tokio::test]
+async fn without_create_the_start_ends_with_the_statement_that_grants_it() {
+    let test = TestDatabase::new(Engine::MariaDb);
+    let url = weak(&test, "SELECT, INSERT, UPDATE, DELETE");
+    let error = migrate(&connect(&url).await).await.unwrap_err();
+    assert!(
+        asked_for(&error).starts_with("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, TRIGGER ON `"),
+        "{error}"
     );
+
+    let test = TestDatabase::new(Engine::Postgres);
+    let name = test.name();
+    let role = format!(
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC; CREATE ROLE weak_{name} LOGIN PASSWORD 'secret'; \
+         GRANT USAGE ON SCHEMA public TO weak_{name};"
+    );
+    testkit::Server::shared(Engine::Postgres).administer(&name, &role);
     let url = test.url().replace("//valvula:", &format!("//weak_{name}:"));
-    let result = migrate(&connect(&url).await).await;
-    // The steps themselves need what they lack: the error says which, and for what.
-    let said = result.unwrap_err().to_string();
-    assert!(said.contains("m0001_black_and_white_lists") && said.contains("ALTER command denied"), "{said}");
+    let error = migrate(&connect(&url).await).await.unwrap_err();
+    let statement = asked_for(&error);
+    assert!(statement.contains("ON SCHEMA \"public\" TO") && statement.contains(&format!("weak_{name}")), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_not_needed_and_may_not_be_added_is_gone_without_and_said_at_each_start() {
+    let test = TestDatabase::new(Engine::MariaDb);
+    // All that the original's newest tables have.
+    migrate(&connect(&test.url()).await).await.unwrap();
+    test.sql(
+        "DROP TABLE valvula_migration; DROP TABLE valvula_counter; ALTER TABLE bwl_global DROP COLUMN expires; \
+         DROP INDEX valvula_domain_ticket_history_domain_ticket_id ON domain_ticket_history; \
+         ALTER TABLE bwl_account CONVERT TO CHARACTER SET latin1; \
+         INSERT INTO bwl_global (id, source) VALUES (7, 'ann@example.com');",
+    );
+    let url = weak(&test, "SELECT, INSERT, UPDATE, DELETE, CREATE");
+    for start in 1..=2 {
+        let report = migrate(&connect(&url).await).await.unwrap();
+        assert_eq!(report.to.number, steps(), "start {start}");
+        let said = |parts: &[&str]| report.warnings.iter().any(|line| parts.iter().all(|part| line.contains(part)));
+        assert!(said(&["table bwl_global goes without column expires", "ALTER"]), "{:#?}", report.warnings);
+        assert!(
+            said(&["table domain_ticket_history goes without index on domain_ticket_id", "INDEX"]),
+            "{:#?}",
+            report.warnings
+        );
+        assert!(said(&["table bwl_account can't be made fit for every address", "ALTER"]), "{:#?}", report.warnings);
+        assert_eq!(report.warnings.len(), 3, "{:#?}", report.warnings);
+        assert_eq!(report.taken_over, Vec::<String>::new());
+    }
+    assert_eq!(test.sql("SELECT id, source FROM bwl_global;"), "7\tann@example.com");
+    // With the privileges it is made good.
+    let report = migrate(&connect(&test.url()).await).await.unwrap();
+    assert_eq!((report.warnings, report.taken_over.len()), (vec![], 3));
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! Rows written with plain SQL decide, on every database.
 
 use actors::local::Local;
-use serde_json::json;
-use testkit::Engine;
+use actors::operate::Order;
+use serde_json::{Value, json};
+use testkit::{Engine, TestDatabase};
 
+use crate::house::{House, ask, comes_to, rcpt};
 use crate::testing::{Rig, faults};
 
 const ANN: &str = "ann@home.example";
@@ -70,6 +72,61 @@ async fn rows_written_with_plain_sql_decide_on_mariadb() {
 #[tokio::test]
 async fn rows_written_with_plain_sql_decide_on_postgresql() {
     rows_written_with_plain_sql_decide(Engine::Postgres).await;
+}
+
+#[tokio::test]
+async fn a_row_ends_by_the_clock_alone_and_rows_without_the_column_never() {
+    for engine in Engine::ALL {
+        let sql = TestDatabase::new(engine);
+        let house = House::open(&sql, "2026-01-15T12:00:00Z").await;
+        // The second as a panel of the original writes it, which knows no such column.
+        sql.sql(
+            "INSERT INTO bwl_global (id, is_active, source, status, expires) VALUES (1, 1, 'a.example', 'reject', 1768478400);
+             INSERT INTO bwl_global (id, is_active, source, status) VALUES (2, 1, 'b.example', 'reject');",
+        );
+        let bwl = house.start(&super::MODULE, "bwl", json!({})).await;
+        let reject = async |domain: &str| ask(&bwl, rcpt("").sender(format!("x@{domain}"))).await.starts_with("REJECT");
+        let facts = || bwl.status().into_iter().find(|(name, _)| *name == "bwl_global").unwrap().1;
+        let before = facts();
+        house.at("2026-01-15T11:59:59Z");
+        assert!(reject("a.example").await && reject("b.example").await, "{engine:?}");
+        house.at("2026-01-15T12:00:00Z");
+        assert!(!reject("a.example").await && reject("b.example").await, "{engine:?}");
+        assert_eq!((&before["loads"], &before["changes"]), (&facts()["loads"], &facts()["changes"]), "{engine:?}: read again");
+        assert_eq!(before["lacking columns"], "", "{engine:?}");
+        // Later is another matter for the row, and is obeyed like any change.
+        sql.sql("UPDATE bwl_global SET expires = 1768478401 WHERE id = 1;");
+        comes_to(&bwl, "REJECT", || rcpt("").sender("x@a.example")).await;
+        house.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_lacks_the_column_is_followed_without_it() {
+    for engine in Engine::ALL {
+        let sql = TestDatabase::new(engine);
+        let house = House::open(&sql, "2026-01-15T12:00:00Z").await;
+        sql.sql("ALTER TABLE bwl_global DROP COLUMN expires; INSERT INTO bwl_global (id, is_active, source, status) VALUES (101, 1, 'a.example', 'reject');");
+        let bwl = house.start(&super::MODULE, "bwl", json!({})).await;
+        let facts = || bwl.status().into_iter().find(|(name, _)| *name == "bwl_global").unwrap().1;
+        assert_eq!(facts()["lacking columns"], "expires", "{engine:?}");
+        assert!(ask(&bwl, rcpt("").sender("x@a.example")).await.starts_with("REJECT"), "{engine:?}");
+        sql.sql("INSERT INTO bwl_global (id, is_active, source, status) VALUES (102, 1, 'b.example', 'reject');");
+        comes_to(&bwl, "REJECT", || rcpt("").sender("x@b.example")).await;
+        let order = |verb: &str, arguments: Value| {
+            let Value::Object(arguments) = arguments else { panic!("no object") };
+            let order = Order { object: "rule".to_owned(), verb: verb.to_owned(), arguments };
+            std::sync::Arc::clone(&bwl).operate(order)
+        };
+        let listed = order("list", json!({})).await.unwrap().value;
+        assert_eq!(listed["rules"].as_array().unwrap().len(), 2, "{engine:?}: {listed}");
+        assert_eq!(listed["rules"][0]["expires"], Value::Null, "{listed}");
+        let add = json!({"table": "global", "source": "c.example", "status": "reject", "expires": 2_000_000_000});
+        let refused = order("add", add).await.unwrap_err().to_string();
+        assert!(refused.contains("lacks the column expires"), "{refused}");
+        order("add", json!({"table": "global", "source": "c.example", "status": "reject"})).await.unwrap();
+        house.close().await;
+    }
 }
 
 #[test]

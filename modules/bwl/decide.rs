@@ -1,11 +1,13 @@
 //! The order of decision, as one plain function over rows in memory and answers to local questions.
 
+use actors::clock::Clock;
 use actors::local::Truth;
 use actors::module::{Decision, Outcome, Query, Unavailable};
 use libvalvula::{AddressKey, Printable, Text, Verdict};
 
 use super::status::Status;
 use super::tables::{Entry, Tables};
+use super::until::Until;
 use crate::questions::{Clearing, Question, Questions, Wait};
 use crate::rules::{Hit, Seek};
 use crate::trace::Trace;
@@ -24,6 +26,8 @@ pub(super) struct Case<'a> {
     pub(super) tables: &'a Tables,
     /// Refuse forged local senders (level 4).
     pub(super) deny_unknown_local: bool,
+    /// Rows end by it.
+    pub(super) clock: &'a Clock,
     pub(super) query: &'a Query,
 }
 
@@ -57,7 +61,8 @@ impl Case<'_> {
         let user = self.user()?;
         let rows = self.tables.blocked.now();
         let shown = Printable::new(user.as_bytes());
-        let Some(hit) = rows.matches(self.seek(Some(user))).next() else {
+        let mut hits = rows.matches(self.seek(Some(user)));
+        let Some(hit) = hits.find(|hit| self.holds(hit, *hit.payload, "bwl_global_sasl", trace)) else {
             trace.note(|| format!("bwl_global_sasl: SASL user {shown} is in none of {} rows", rows.len()));
             return None;
         };
@@ -71,6 +76,9 @@ impl Case<'_> {
         let rows = self.tables.global.now();
         let seek = self.seek(self.user());
         for hit in rows.matches(seek) {
+            if !self.holds(&hit, hit.payload.until, "bwl_global", &mut notes.trace) {
+                continue;
+            }
             let skip = hit.payload.skip.as_ref().zip(seek.user);
             if skip.is_some_and(|(users, user)| users.contains(user)) {
                 notes.trace.note(|| format!("{}: passed over, sasl_users_to_skip names the user", self.why("bwl_global", &hit)));
@@ -111,7 +119,8 @@ impl Case<'_> {
     fn of_recipient(&self, questions: &mut Questions, notes: &mut Notes) -> Result<Option<Outcome>, Wait> {
         for (table, rows) in [("bwl_domain", &self.tables.domain), ("bwl_account", &self.tables.account)] {
             let rows = rows.now();
-            let Some(hit) = rows.matches(self.seek(None)).next() else {
+            let mut hits = rows.matches(self.seek(None));
+            let Some(hit) = hits.find(|hit| self.holds(hit, hit.payload.until, table, &mut notes.trace)) else {
                 notes.trace.note(|| format!("{table}: none of {} rows matches", rows.len()));
                 continue;
             };
@@ -162,6 +171,15 @@ impl Case<'_> {
         }
     }
 
+    /// Whether a row that matches has not ended yet.
+    fn holds<P>(&self, hit: &Hit<'_, P>, until: Until, table: &str, trace: &mut Trace) -> bool {
+        let is_over = until.is_over(self.clock);
+        if is_over {
+            trace.note(|| format!("{}: passed over, it has expired", self.why(table, hit)));
+        }
+        !is_over
+    }
+
     fn decision(&self, table: &str, hit: &Hit<'_, Entry>, trace: &mut Trace) -> Decision {
         let why = self.why(table, hit);
         let verdict = hit.payload.status.verdict();
@@ -170,7 +188,7 @@ impl Case<'_> {
     }
 
     /// Table, row and the values compared.
-    fn why(&self, table: &str, hit: &Hit<'_, Entry>) -> String {
+    fn why<P>(&self, table: &str, hit: &Hit<'_, P>) -> String {
         let sender = Printable::new(self.query.sender_key().as_bytes());
         format!(
             "{table} {}: source {}, destination {}; sender {sender}, recipient {}",

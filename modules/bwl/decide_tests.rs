@@ -92,11 +92,11 @@ fn global(id: i64, source: &str, destination: &str, status: &str) -> GlobalRow {
 }
 
 fn of_recipient(id: i64, rules_for: &str, source: &str, status: &str) -> RecipientRow {
-    RecipientRow { id, is_active: Some(1), rules_for: text(rules_for), source: text(source), status: text(status) }
+    RecipientRow { id, is_active: Some(1), rules_for: text(rules_for), source: text(source), status: text(status), ..RecipientRow::default() }
 }
 
 fn blocked(id: i64, user: &str) -> SaslRow {
-    SaslRow { id, is_active: Some(1), sasl_user: text(user) }
+    SaslRow { id, is_active: Some(1), sasl_user: text(user), ..SaslRow::default() }
 }
 
 fn query(sender: &str, recipient: &str, user: &str) -> Arc<Query> {
@@ -109,10 +109,11 @@ fn decided(rules: &Rules, local: &Local, sender: &str, recipient: &str, user: &s
 }
 
 fn decided_with(rules: &Rules, local: &Local, deny: bool, sender: &str, recipient: &str, user: &str) -> Decide {
+    let clock = Clock::system();
     let tables = rules.tables();
     let query = query(sender, recipient, user);
     questions::decide(local, Arc::clone(&query), move |questions| {
-        Case { tables: &tables, deny_unknown_local: deny, query: &query }.decide(questions, &mut Notes::default())
+        Case { tables: &tables, deny_unknown_local: deny, clock: &clock, query: &query }.decide(questions, &mut Notes::default())
     })
 }
 
@@ -153,6 +154,46 @@ fn an_active_row_that_names_the_sasl_user_rejects_before_all_else() {
     assert_eq!(answer(&rules, ANN, OUT, "CARL"), "REJECT bwl_global_sasl 5");
     assert_eq!(answer(&rules, ANN, OUT, "ben"), "OK bwl_global 1");
     assert_eq!(answer(&rules, ANN, ANN, ""), "OK bwl_global 1", "not authenticated");
+}
+
+#[test]
+fn from_the_second_in_which_it_expires_a_row_is_as_if_it_were_not_there_in_any_table() {
+    let expires = Some(1_000);
+    let rules = Rules {
+        sasl: vec![SaslRow { expires, ..blocked(1, "thief") }],
+        global: vec![
+            GlobalRow { expires, ..global(1, "a.example", "", "reject") },
+            global(2, "a.example", "", "discard"),
+            GlobalRow { expires: Some(-1), ..global(3, "c.example", "", "reject") },
+        ],
+        domain: vec![RecipientRow { expires, ..of_recipient(1, "home.example", "b.example", "reject") }],
+        account: vec![
+            RecipientRow { expires, ..of_recipient(1, ANN, "d.example", "reject") },
+            of_recipient(2, ANN, "b.example", "discard"),
+        ],
+    };
+    let tables = rules.tables();
+    let clock = Clock::manual(std::time::UNIX_EPOCH);
+    let told_at = |second: u64, sender: &str, user: &str| {
+        clock.set(std::time::UNIX_EPOCH + std::time::Duration::from_secs(second));
+        let query = query(sender, ANN, user);
+        let mut notes = Notes { trace: Trace::kept(), ..Notes::default() };
+        let case = Case { tables: &tables, deny_unknown_local: true, clock: &clock, query: &query };
+        let outcome = case.decide(&mut Questions::new(home(), Arc::clone(&query)), &mut notes).unwrap();
+        (told(&outcome), notes.trace.into_lines().join("\n"))
+    };
+    for (sender, user, before, after, row) in [
+        ("x@a.example", "", "REJECT bwl_global 1", "DISCARD bwl_global 2", "bwl_global 1"),
+        ("x@b.example", "", "REJECT bwl_domain 1", "DISCARD bwl_account 2", "bwl_domain 1"),
+        ("x@d.example", "", "REJECT bwl_account 1", "DUNNO", "bwl_account 1"),
+        ("x@e.example", "thief", "REJECT bwl_global_sasl 1", "DUNNO", "bwl_global_sasl 1"),
+    ] {
+        assert_eq!(told_at(999, sender, user).0, before, "{sender}");
+        let (told, trace) = told_at(1_000, sender, user);
+        assert_eq!(told, after, "{sender}");
+        assert!(trace.lines().any(|line| line.starts_with(row) && line.ends_with("passed over, it has expired")), "{trace}");
+    }
+    assert_eq!(told_at(1_000_000, "x@c.example", "").0, "REJECT bwl_global 3", "-1 is no end");
 }
 
 #[test]
@@ -383,7 +424,7 @@ fn a_row_that_ok_would_have_opened_a_relay_with_is_named() {
     let (tables, query) = (rules.tables(), query(OUT, "y@far.example", ""));
     let mut questions = Questions::new(home(), Arc::clone(&query));
     let mut notes = Notes::default();
-    let case = Case { tables: &tables, deny_unknown_local: true, query: &query };
+    let case = Case { tables: &tables, deny_unknown_local: true, clock: &Clock::system(), query: &query };
     assert_eq!(case.decide(&mut questions, &mut notes).unwrap(), Ok(None));
     assert_eq!(notes.guarded, [11, 12]);
 }
@@ -533,7 +574,7 @@ fn the_trace_says_what_was_passed_over_and_why() {
     };
     let (tables, query) = (rules.tables(), query(ANN, OUT, "ann"));
     let mut notes = Notes { trace: Trace::kept(), ..Notes::default() };
-    let case = Case { tables: &tables, deny_unknown_local: true, query: &query };
+    let case = Case { tables: &tables, deny_unknown_local: true, clock: &Clock::system(), query: &query };
     case.decide(&mut Questions::new(home(), Arc::clone(&query)), &mut notes).unwrap().unwrap();
     let trace = notes.trace.into_lines().join("\n");
     for line in ["bwl_global 1: ", "sasl_users_to_skip names the user", "bwl_global 2: ", "limit_rule_to_sasl_users", "none of 3 rows decides", "bwl_domain: none"] {

@@ -11,6 +11,7 @@ mod decide;
 mod operate;
 mod status;
 mod tables;
+mod until;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -70,7 +71,12 @@ struct Bwl {
 
 impl Bwl {
     fn case<'a>(&'a self, query: &'a Query) -> Case<'a> {
-        Case { tables: &self.tables, deny_unknown_local: self.settings.deny_unknown_local, query }
+        Case {
+            tables: &self.tables,
+            deny_unknown_local: self.settings.deny_unknown_local,
+            clock: &self.context.clock,
+            query,
+        }
     }
 
     /// Warns of `ok` rows that would have opened a relay.

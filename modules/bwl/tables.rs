@@ -7,6 +7,7 @@ use actors::watch::{BadRow, Column, Followed, Row};
 use libvalvula::{AddressKey, AddressRule};
 
 use super::status::Status;
+use super::until::Until;
 use crate::rules::{Rule, RuleFollower, RuleTable};
 use crate::columns;
 
@@ -14,6 +15,8 @@ use crate::columns;
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) status: Status,
+    /// From when on the row is passed over.
+    pub(super) until: Until,
     /// SASL users for whom the row is passed over.
     pub(super) skip: Option<Arc<[AddressKey]>>,
 }
@@ -22,7 +25,7 @@ pub(super) struct Entry {
 #[derive(Default, Clone)]
 pub(super) struct Tables {
     /// `bwl_global_sasl`: found by the SASL user alone.
-    pub(super) blocked: RuleTable<()>,
+    pub(super) blocked: RuleTable<Until>,
     /// `bwl_global`.
     pub(super) global: RuleTable<Entry>,
     /// `bwl_domain`: `rules_for` is the destination.
@@ -73,6 +76,9 @@ impl Tables {
     }
 }
 
+/// The original's tables have no such column, and it can't be added where the database user may not alter them.
+const EXPIRES: Column = Column::integer("expires").optional();
+
 /// What a row comes to: a rule, nothing (not active), or a fault that is logged once.
 pub(super) type Read<P> = Result<Option<Rule<P>>, BadRow>;
 
@@ -86,6 +92,7 @@ pub(super) struct GlobalRow {
     pub(super) status: Option<String>,
     pub(super) sasl_users_to_skip: Option<String>,
     pub(super) limit_rule_to_sasl_users: Option<String>,
+    pub(super) expires: Option<i64>,
 }
 
 impl GlobalRow {
@@ -96,6 +103,7 @@ impl GlobalRow {
         Column::text("status"),
         Column::text("sasl_users_to_skip"),
         Column::text("limit_rule_to_sasl_users"),
+        EXPIRES,
     ];
 
     pub(super) fn of(row: &Row<'_>) -> Result<Self, BadRow> {
@@ -107,6 +115,7 @@ impl GlobalRow {
             status: row.text("status")?,
             sasl_users_to_skip: row.text("sasl_users_to_skip")?,
             limit_rule_to_sasl_users: row.text("limit_rule_to_sasl_users")?,
+            expires: row.integer("expires")?,
         })
     }
 
@@ -121,7 +130,11 @@ impl GlobalRow {
             source: columns::address_rule("source", self.source.as_deref())?,
             destination: columns::address_rule("destination", self.destination.as_deref())?,
             users: (!limited.is_empty()).then_some(limited),
-            payload: Entry { status: status(self.status.as_deref())?, skip: (!skip.is_empty()).then(|| skip.into()) },
+            payload: Entry {
+                status: status(self.status.as_deref())?,
+                until: Until::of(self.expires),
+                skip: (!skip.is_empty()).then(|| skip.into()),
+            },
         }))
     }
 }
@@ -134,11 +147,17 @@ pub(super) struct RecipientRow {
     pub(super) rules_for: Option<String>,
     pub(super) source: Option<String>,
     pub(super) status: Option<String>,
+    pub(super) expires: Option<i64>,
 }
 
 impl RecipientRow {
-    pub(super) const COLUMNS: &[Column] =
-        &[Column::integer("is_active"), Column::text("rules_for"), Column::text("source"), Column::text("status")];
+    pub(super) const COLUMNS: &[Column] = &[
+        Column::integer("is_active"),
+        Column::text("rules_for"),
+        Column::text("source"),
+        Column::text("status"),
+        EXPIRES,
+    ];
 
     pub(super) fn of(row: &Row<'_>) -> Result<Self, BadRow> {
         Ok(Self {
@@ -147,6 +166,7 @@ impl RecipientRow {
             rules_for: row.text("rules_for")?,
             source: row.text("source")?,
             status: row.text("status")?,
+            expires: row.integer("expires")?,
         })
     }
 
@@ -179,7 +199,7 @@ impl RecipientRow {
             source: columns::address_rule("source", self.source.as_deref())?,
             destination,
             users: None,
-            payload: Entry { status: status(self.status.as_deref())?, skip: None },
+            payload: Entry { status: status(self.status.as_deref())?, until: Until::of(self.expires), skip: None },
         }))
     }
 }
@@ -190,16 +210,22 @@ pub(super) struct SaslRow {
     pub(super) id: i64,
     pub(super) is_active: Option<i64>,
     pub(super) sasl_user: Option<String>,
+    pub(super) expires: Option<i64>,
 }
 
 impl SaslRow {
-    pub(super) const COLUMNS: &[Column] = &[Column::integer("is_active"), Column::text("sasl_user")];
+    pub(super) const COLUMNS: &[Column] = &[Column::integer("is_active"), Column::text("sasl_user"), EXPIRES];
 
     pub(super) fn of(row: &Row<'_>) -> Result<Self, BadRow> {
-        Ok(Self { id: row.id(), is_active: row.integer("is_active")?, sasl_user: row.text("sasl_user")? })
+        Ok(Self {
+            id: row.id(),
+            is_active: row.integer("is_active")?,
+            sasl_user: row.text("sasl_user")?,
+            expires: row.integer("expires")?,
+        })
     }
 
-    pub(super) fn read(&self) -> Read<()> {
+    pub(super) fn read(&self) -> Read<Until> {
         if !columns::is_active(self.is_active) {
             return Ok(None);
         }
@@ -210,7 +236,7 @@ impl SaslRow {
                 source: AddressRule::Everything,
                 destination: AddressRule::Everything,
                 users: Some(vec![AddressKey::new(user.as_bytes())]),
-                payload: (),
+                payload: Until::of(self.expires),
             })),
         }
     }

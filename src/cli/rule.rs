@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use structopt::StructOpt;
 
 use super::orders::{Plan, plan, who, with_more};
-use super::table::{aligned, cell};
+use super::table::{aligned, cell, time};
 
 const TABLES: &[&str] = &["global", "domain", "account", "sasl"];
 
@@ -114,6 +114,9 @@ pub enum Add {
         /// Adds it disabled
         #[structopt(long)]
         disabled: bool,
+        /// When it ends: a day (its end), a time ("2027-12-31 18:00"), or how long it holds (90m, 12h, 30d)
+        #[structopt(long, value_name = "WHEN", parse(try_from_str = end))]
+        expires: Option<i64>,
     },
 }
 
@@ -129,6 +132,9 @@ pub struct What {
     /// Adds it disabled
     #[structopt(long)]
     disabled: bool,
+    /// When it ends: a day (its end), a time ("2027-12-31 18:00"), or how long it holds (90m, 12h, 30d)
+    #[structopt(long, value_name = "WHEN", parse(try_from_str = end))]
+    expires: Option<i64>,
 }
 
 /// Rules by their names.
@@ -163,7 +169,7 @@ impl Rule {
 
 impl Add {
     fn arguments(&self) -> Value {
-        let (mut arguments, note, disabled, status) = match self {
+        let (mut arguments, note, disabled, expires, status) = match self {
             Self::Global { source, destination, only_user, skip_user, everything, what } => (
                 json!({
                     "table": "global",
@@ -175,30 +181,57 @@ impl Add {
                 }),
                 &what.note,
                 what.disabled,
+                what.expires,
                 Some(&what.status),
             ),
             Self::Domain { domain: of, source, what } => (
                 json!({ "table": "domain", "rules_for": of, "source": source }),
                 &what.note,
                 what.disabled,
+                what.expires,
                 Some(&what.status),
             ),
             Self::Account { address: of, source, what } => (
                 json!({ "table": "account", "rules_for": of, "source": source }),
                 &what.note,
                 what.disabled,
+                what.expires,
                 Some(&what.status),
             ),
-            Self::Sasl { user, note, disabled } => {
-                (json!({ "table": "sasl", "sasl_user": user }), note, *disabled, None)
+            Self::Sasl { user, note, disabled, expires } => {
+                (json!({ "table": "sasl", "sasl_user": user }), note, *disabled, *expires, None)
             }
         };
         arguments["note"] = note.as_str().into();
         arguments["disabled"] = disabled.into();
+        arguments["expires"] = expires.into();
         arguments["who"] = who().into();
         arguments["status"] = status.map(String::as_str).into();
         arguments
     }
+}
+
+/// When a rule ends, in unix time, by this machine's clock and zone.
+fn end(text: &str) -> Result<i64, String> {
+    let now = jiff::Zoned::now();
+    let zoned = |at: jiff::civil::DateTime| at.to_zoned(now.time_zone().clone()).ok();
+    let read = || {
+        if let Ok(time) = text.parse::<jiff::Timestamp>() {
+            return Some(time.as_second());
+        }
+        // Before a time of the day: that reads a day as its midnight.
+        if let Ok(day) = jiff::civil::Date::strptime("%Y-%m-%d", text) {
+            return Some(zoned(day.tomorrow().ok()?.at(0, 0, 0, 0))?.timestamp().as_second());
+        }
+        if let Ok(time) = text.parse::<jiff::civil::DateTime>() {
+            return Some(zoned(time)?.timestamp().as_second());
+        }
+        let span: jiff::Span = text.parse().ok()?;
+        Some(now.checked_add(span).ok()?.timestamp().as_second())
+    };
+    read().ok_or_else(|| {
+        format!("{text:?}: expected a day like 2027-12-31, a time like \"2027-12-31 18:00\", or how long, like 90m, 12h, 30d")
+    })
 }
 
 fn list(answer: &Value) -> String {
@@ -209,10 +242,13 @@ fn list(answer: &Value) -> String {
 }
 
 fn row(rule: &Value) -> Vec<String> {
-    let state = match (&rule["fault"], rule["active"] == true) {
-        (Value::String(fault), _) => format!("not usable: {fault}"),
-        (_, true) => "active".to_owned(),
-        (_, false) => "disabled".to_owned(),
+    let end = |word: &str| format!("{word} {}", time(&rule["expires"]));
+    let state = match (&rule["fault"], rule["active"] == true, &rule["expires"]) {
+        (Value::String(fault), _, _) => format!("not usable: {fault}"),
+        (_, false, _) => "disabled".to_owned(),
+        (_, true, _) if rule["expired"] == true => end("expired"),
+        (_, true, Value::Null) => "active".to_owned(),
+        (_, true, _) => end("until"),
     };
     let named = |what: &str, key: &str| match cell(&rule[key]) {
         users if users.is_empty() => String::new(),
@@ -270,4 +306,28 @@ fn tested(answer: &Value) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_ends_with_a_day_at_a_time_or_after_a_while() {
+        let now = || jiff::Timestamp::now().as_second();
+        let zone = jiff::tz::TimeZone::system();
+        let at = |text: &str| text.parse::<jiff::civil::DateTime>().unwrap().to_zoned(zone.clone()).unwrap();
+        assert_eq!(end("2027-12-31"), Ok(at("2028-01-01T00:00").timestamp().as_second()), "the day's end");
+        assert_eq!(end("2027-12-31 18:00"), Ok(at("2027-12-31T18:00").timestamp().as_second()));
+        assert_eq!(end("2027-12-31T18:00:30Z"), Ok(1_830_276_030));
+        for (text, seconds) in [("90m", 5400), ("12h", 43_200), ("1h 30m", 5400)] {
+            let before = now() + seconds;
+            assert!((before..=before + 5).contains(&end(text).unwrap()), "{text}");
+        }
+        let month = end("30d").unwrap() - now();
+        assert!((30 * 86_400 - 3700..=30 * 86_400 + 3700).contains(&month), "a day may have 23 or 25 hours");
+        for text in ["", "soon", "2027-13-01", "12", "2027-12-31 25:00"] {
+            assert!(end(text).unwrap_err().contains("expected a day"), "{text}");
+        }
+    }
 }

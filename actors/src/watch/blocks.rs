@@ -49,8 +49,13 @@ impl Question {
 
 impl Blocks {
     pub(super) fn new(backend: DatabaseBackend, table: &str, columns: &[Column]) -> Self {
-        let sql = sql(backend, table, columns);
+        let sql = sql(backend, table, columns, &[]);
         Self { backend, sql, known: None, touched: BTreeSet::new(), touched_before: BTreeSet::new(), age: 0 }
+    }
+
+    /// Looks at the table without the columns `absent` from now on. To be followed by [`Self::forget`].
+    pub(super) fn without(&mut self, table: &str, columns: &[Column], absent: &[&'static str]) {
+        self.sql = sql(self.backend, table, columns, absent);
     }
 
     /// Rows with these ids were read.
@@ -95,8 +100,9 @@ impl Blocks {
 }
 
 /// Block, and as text the number of rows in it with a checksum over all their columns.
-fn sql(backend: DatabaseBackend, table: &str, columns: &[Column]) -> String {
-    let names: Vec<_> = std::iter::once("id").chain(columns.iter().map(Column::name)).collect();
+fn sql(backend: DatabaseBackend, table: &str, columns: &[Column], absent: &[&'static str]) -> String {
+    let there = columns.iter().map(Column::name).filter(|name| !absent.contains(name));
+    let names: Vec<_> = std::iter::once("id").chain(there).collect();
     let quoted: Vec<_> = names.iter().map(|name| quote(backend, name)).collect();
     let (id, table) = (quote(backend, "id"), quote(backend, table));
     // Division that goes down, as ours does, also for ids below zero: a plain one cuts towards zero.

@@ -19,7 +19,7 @@ use crate::watch::follower::{Change, Column, Follower};
 use crate::watch::ids::Ids;
 use crate::watch::loading::{BadRows, Loading, read};
 use crate::watch::poller::Command;
-use crate::watch::rows::Query;
+use crate::watch::rows::{Query, absent};
 use crate::watch::status::{self, Source};
 use crate::watch::supervised::Task;
 
@@ -65,7 +65,10 @@ pub(super) struct Links {
 pub(super) struct Follow<F: Follower> {
     /// Locked by the thread that works with it.
     pub(super) follower: Arc<Mutex<F>>,
+    pub(super) table: &'static str,
     pub(super) columns: &'static [Column],
+    /// Those of the columns that the table lacks.
+    pub(super) absent: Vec<&'static str>,
     pub(super) query: Query,
     pub(super) links: Links,
     pub(super) log: Logger,
@@ -150,13 +153,15 @@ impl<F: Follower> Task for Following<F> {
 impl<F: Follower> Follow<F> {
     pub(super) fn new(follower: F, links: Links, log: &Logger, source: Source) -> Self {
         links.status.update(|status| status.source = source);
-        let (columns, backend) = (follower.columns(), links.pool.get_database_backend());
-        let query = Query::new(backend, follower.table(), columns);
-        let blocks = Blocks::new(backend, follower.table(), columns);
-        let log = log.new(o!("table" => follower.table()));
+        let (table, columns, backend) = (follower.table(), follower.columns(), links.pool.get_database_backend());
+        let query = Query::new(backend, table, columns, &[]);
+        let blocks = Blocks::new(backend, table, columns);
+        let log = log.new(o!("table" => table));
         Self {
             follower: Arc::new(Mutex::new(follower)),
+            table,
             columns,
+            absent: Vec::new(),
             query,
             links,
             ids: Ids::default(),
@@ -291,6 +296,7 @@ impl<F: Follower> Follow<F> {
     pub(super) async fn load(&mut self, why: &'static str) -> Result<(), DbErr> {
         let since = Instant::now();
         let (pieces, coming) = mpsc::channel(2);
+        self.look_for_columns().await?;
         let columns = self.columns;
         let bad = self.bad.again();
         let (query, pool) = (self.query.clone(), self.links.pool.clone());
@@ -332,6 +338,23 @@ impl<F: Follower> Follow<F> {
         });
         let milliseconds = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(self.log, "table loaded"; "rows" => rows, "not_usable" => bad_rows, "reason" => why, "milliseconds" => milliseconds);
+        Ok(())
+    }
+
+    /// Whether the table has, or lacks, optional columns: it may be another one than before.
+    async fn look_for_columns(&mut self) -> Result<(), DbErr> {
+        let absent = absent(&self.links.pool, self.table, self.columns).await;
+        self.observe(&absent);
+        let absent = absent?;
+        if absent != self.absent {
+            for column in &absent {
+                warn!(self.log, "the table lacks a column, which reads as NULL"; "column" => column);
+            }
+            self.query = Query::new(self.links.pool.get_database_backend(), self.table, self.columns, &absent);
+            self.blocks.without(self.table, self.columns, &absent);
+            self.absent.clone_from(&absent);
+            self.links.status.update(|status| status.absent = absent);
+        }
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use sea_orm::{DatabaseBackend, QueryResult};
 pub struct Column {
     name: &'static str,
     kind: Kind,
+    is_optional: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,12 +20,32 @@ enum Kind {
 impl Column {
     /// A column read with [`Row::text`].
     pub const fn text(name: &'static str) -> Self {
-        Self { name, kind: Kind::Text }
+        Self { name, kind: Kind::Text, is_optional: false }
     }
 
     /// A column read with [`Row::integer`].
     pub const fn integer(name: &'static str) -> Self {
-        Self { name, kind: Kind::Integer }
+        Self { name, kind: Kind::Integer, is_optional: false }
+    }
+
+    /// The same, but a table that has no such column can be followed all the same: it reads as NULL then. Not
+    /// for tables that are charged: their triggers name the columns.
+    pub const fn optional(self) -> Self {
+        Self { is_optional: true, ..self }
+    }
+
+    /// Whether a table may lack it.
+    pub(super) fn is_optional(&self) -> bool {
+        self.is_optional
+    }
+
+    /// What the database is asked for where the table lacks it.
+    pub(super) fn absent(&self, backend: DatabaseBackend) -> &'static str {
+        match (backend, self.kind) {
+            (DatabaseBackend::Postgres, Kind::Text) => "CAST(NULL AS TEXT)",
+            (DatabaseBackend::Postgres, Kind::Integer) => "CAST(NULL AS BIGINT)",
+            _ => "NULL",
+        }
     }
 
     /// Its name.

@@ -167,6 +167,11 @@ impl Followed {
         self.table
     }
 
+    /// Whether the table has the followed column `name`.
+    pub fn has(&self, name: &str) -> bool {
+        !self.status.get().absent.contains(&name)
+    }
+
     /// How it stands.
     pub fn status(&self) -> Status {
         self.status.get()

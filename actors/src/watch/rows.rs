@@ -26,9 +26,13 @@ pub(super) struct Query {
 }
 
 impl Query {
-    pub(super) fn new(backend: DatabaseBackend, table: &str, columns: &[Column]) -> Self {
+    /// What is asked of `table`, where the columns `absent` are lacking.
+    pub(super) fn new(backend: DatabaseBackend, table: &str, columns: &[Column], absent: &[&'static str]) -> Self {
         let mut expressions = vec![Column::integer("id").expression(backend)];
-        expressions.extend(columns.iter().map(|column| column.expression(backend)));
+        expressions.extend(columns.iter().map(|column| match absent.contains(&column.name()) {
+            true => column.absent(backend).to_owned(),
+            false => column.expression(backend),
+        }));
         let from = quote(backend, table);
         let select_ids = format!("SELECT {} FROM {from}", expressions[0]);
         let select = format!("SELECT {} FROM {from}", expressions.join(", "));
@@ -128,6 +132,36 @@ impl Query {
     }
 }
 
+/// The optional ones among `columns` that the table lacks.
+pub(super) async fn absent(
+    pool: &DatabaseConnection,
+    table: &str,
+    columns: &[Column],
+) -> Result<Vec<&'static str>, DbErr> {
+    let mut absent: Vec<_> = columns.iter().filter(|column| column.is_optional()).map(Column::name).collect();
+    if absent.is_empty() {
+        return Ok(absent);
+    }
+    let backend = pool.get_database_backend();
+    let sql = match backend {
+        DatabaseBackend::Sqlite => "SELECT name FROM pragma_table_info(?)",
+        DatabaseBackend::MySql => {
+            "SELECT CAST(COLUMN_NAME AS CHAR) FROM information_schema.COLUMNS \
+             WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ?"
+        }
+        _ => {
+            "SELECT CAST(attname AS TEXT) FROM pg_catalog.pg_attribute \
+             WHERE attrelid = to_regclass(quote_ident($1)) AND attnum > 0 AND NOT attisdropped"
+        }
+    };
+    let rows = pool.query_all_raw(Statement::from_sql_and_values(backend, sql, [table.into()])).await?;
+    for row in rows {
+        let there: String = row.try_get_by_index(0)?;
+        absent.retain(|name| !name.eq_ignore_ascii_case(&there));
+    }
+    Ok(absent)
+}
+
 /// Runs of neighbouring ids as ranges (at most a piece each), and the others.
 fn split(ids: &[i64]) -> (Vec<(i64, i64)>, Vec<i64>) {
     let (mut runs, mut single) = (Vec::new(), Vec::new());
@@ -159,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_name_can_not_leave_its_quotes() {
-        let query = Query::new(DatabaseBackend::Postgres, "a\"b", &[Column::text("c")]);
+        let query = Query::new(DatabaseBackend::Postgres, "a\"b", &[Column::text("c")], &[]);
         assert!(query.select.ends_with("FROM \"a\"\"b\""), "{}", query.select);
     }
 }

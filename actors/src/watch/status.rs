@@ -34,6 +34,8 @@ pub struct Status {
     pub comparisons: u64,
     /// How changes are learnt.
     pub source: Source,
+    /// Optional columns that the table lacks.
+    pub absent: Vec<&'static str>,
     /// What went wrong when it was last asked; the state before it goes on serving.
     pub error: Option<String>,
 }
@@ -53,6 +55,7 @@ impl Status {
             ("changed", stamp(self.changed)),
             ("changes", self.changes.into()),
             ("source", if self.source == Source::Triggers { "triggers" } else { "checksums" }.into()),
+            ("lacking columns", self.absent.join(", ").into()),
             ("error", self.error.clone().into()),
         ]
     }

@@ -9,6 +9,7 @@ mod m0004_tickets;
 mod m0005_mail_sources;
 mod m0006_transports;
 mod m0007_counters;
+mod m0008_rules_that_expire;
 
 use sea_orm::DynIden;
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -25,6 +26,7 @@ impl MigratorTrait for Steps {
             Box::new(m0005_mail_sources::Migration),
             Box::new(m0006_transports::Migration),
             Box::new(m0007_counters::Migration),
+            Box::new(m0008_rules_that_expire::Migration),
         ]
     }
 

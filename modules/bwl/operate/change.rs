@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::super::Bwl;
 use super::super::tables::{GlobalRow, RecipientRow, SaslRow};
-use super::sheets::{Name, Table};
+use super::sheets::{Name, Table, is_over};
 use crate::columns;
 use crate::operating::{Record, name, note, one_of};
 
@@ -41,6 +41,9 @@ pub(super) struct Add {
     who: String,
     #[serde(default)]
     disabled: bool,
+    /// Unix time from which on it does not hold; absent: it holds for good.
+    #[serde(default)]
+    expires: Option<i64>,
     /// A rule for every mail is meant.
     #[serde(default)]
     everything: bool,
@@ -68,6 +71,7 @@ impl Add {
                 status: Some(self.status.clone()),
                 sasl_users_to_skip: users(&self.skip_users),
                 limit_rule_to_sasl_users: users(&self.only_users),
+                expires: None,
             },
             RecipientRow {
                 id,
@@ -75,8 +79,9 @@ impl Add {
                 rules_for: Some(self.rules_for.clone()),
                 source: Some(self.source.clone()),
                 status: Some(self.status.clone()),
+                expires: None,
             },
-            SaslRow { id, is_active, sasl_user: Some(self.sasl_user.clone()) },
+            SaslRow { id, is_active, sasl_user: Some(self.sasl_user.clone()), expires: None },
         )
     }
 
@@ -86,7 +91,17 @@ impl Add {
         essence(self.table, &global, &recipient, &sasl)
     }
 
-    fn check(&self) -> Result<(), Refused> {
+    fn check(&self, bwl: &Bwl) -> Result<(), Refused> {
+        if let Some(expires) = self.expires {
+            if !self.table.can_expire(bwl) {
+                let table = self.table.table();
+                let what = format!("table {table} lacks the column expires, and the database user may not add it (ALTER)");
+                return Err(Refused::Invalid(what));
+            }
+            if expires <= now(bwl) {
+                return Err(Refused::Invalid(format!("expires: {expires} is past")));
+            }
+        }
         for (what, text) in [
             ("source", &self.source),
             ("destination", &self.destination),
@@ -132,6 +147,7 @@ impl Add {
             ]),
             Table::Sasl => values.push(("sasl_user", text(self.sasl_user.trim_ascii()))),
         }
+        values.extend(self.expires.map(|expires| ("expires", expires.into())));
         Ok(values)
     }
 }
@@ -156,34 +172,43 @@ fn essence(table: Table, global: &GlobalRow, recipient: &RecipientRow, sasl: &Sa
 
 /// Adds a rule.
 pub(super) async fn add(bwl: &Bwl, add: Add) -> Result<Value, Refused> {
-    add.check()?;
+    add.check(bwl)?;
     let wanted = add.essence()?;
     refuse_double(bwl, &add, &wanted).await?;
     let mut values = add.values()?;
-    let now = bwl.context.clock.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    values.push(("stamp", i64::try_from(now.as_secs()).unwrap_or(i64::MAX).into()));
+    values.push(("stamp", now(bwl).into()));
     let database = &bwl.context.database;
-    let id = add.table.sheet().insert(database, values).await?;
-    let row = add.table.sheet().row(database, id).await?;
-    Ok(row.map_or_else(|| json!({ "rule": Name { table: add.table, id }.to_string() }), |row| add.table.show(&row)))
+    let sheet = add.table.sheet(bwl);
+    let id = sheet.insert(database, values).await?;
+    let row = sheet.row(database, id).await?;
+    Ok(row.map_or_else(|| json!({ "rule": Name { table: add.table, id }.to_string() }), |row| add.table.show(&row, bwl)))
+}
+
+fn now(bwl: &Bwl) -> i64 {
+    let now = bwl.context.clock.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Refuses a rule that is there, or that another one keeps from ever deciding.
 async fn refuse_double(bwl: &Bwl, add: &Add, wanted: &Essence) -> Result<(), Refused> {
     let mut after = i64::MIN;
     loop {
-        let rows = add.table.sheet().rows(&bwl.context.database, alike(add, wanted), after, 1000).await?;
+        let rows = add.table.sheet(bwl).rows(&bwl.context.database, alike(add, wanted), after, 1000).await?;
         let Some(last) = rows.last() else { return Ok(()) };
         after = last.id;
         for row in &rows {
             let is_active = columns::is_active(row.number("is_active"));
-            if essence_of(add.table, row).ok().as_ref() != Some(wanted) {
+            if is_over(row, bwl) || essence_of(add.table, row).ok().as_ref() != Some(wanted) {
                 continue;
             }
             let rule = Name { table: add.table, id: row.id };
             let status = row.text("status").unwrap_or_default();
             if status.trim_ascii().eq_ignore_ascii_case(add.status.trim_ascii()) {
-                let state = if is_active { "" } else { ", disabled: enable it" };
+                let state = match (is_active, row.text("expires")) {
+                    (false, _) => ", disabled: enable it",
+                    (true, Some(_)) => ", for a time: remove it",
+                    (true, None) => "",
+                };
                 return Err(Refused::Exists(format!("rule {rule} says the same{state}")));
             }
             if is_active && !add.disabled {
@@ -238,7 +263,7 @@ impl Named {
     async fn rows(&self, bwl: &Bwl) -> Result<Vec<(Name, Record)>, Refused> {
         let mut rows = Vec::with_capacity(self.rules.len());
         for &rule in &self.rules {
-            let row = rule.table.sheet().row(&bwl.context.database, rule.id).await?;
+            let row = rule.table.sheet(bwl).row(&bwl.context.database, rule.id).await?;
             rows.push((rule, row.ok_or_else(|| Refused::NotFound(format!("there is no rule {rule}")))?));
         }
         Ok(rows)
@@ -249,8 +274,8 @@ impl Named {
 pub(super) async fn remove(bwl: &Bwl, named: Named) -> Result<Value, Refused> {
     let mut removed = Vec::new();
     for (rule, row) in named.rows(bwl).await? {
-        rule.table.sheet().delete(&bwl.context.database, row.id).await?;
-        removed.push(rule.table.show(&row));
+        rule.table.sheet(bwl).delete(&bwl.context.database, row.id).await?;
+        removed.push(rule.table.show(&row, bwl));
     }
     Ok(json!({ "removed": removed }))
 }
@@ -261,8 +286,11 @@ pub(super) async fn switch(bwl: &Bwl, named: Named, on: bool) -> Result<Value, R
     if let Some((rule, fault)) = rows.iter().filter(|_| on).find_map(|(rule, row)| Some((rule, rule.table.fault(row)?))) {
         return Err(Refused::Invalid(format!("rule {rule} can't be used: {fault}")));
     }
+    if let Some((rule, _)) = rows.iter().filter(|_| on).find(|(_, row)| is_over(row, bwl)) {
+        return Err(Refused::Invalid(format!("rule {rule} has expired: remove it and add it anew")));
+    }
     for (rule, row) in &rows {
-        rule.table.sheet().update(&bwl.context.database, row.id, vec![("is_active", i32::from(on).into())]).await?;
+        rule.table.sheet(bwl).update(&bwl.context.database, row.id, vec![("is_active", i32::from(on).into())]).await?;
     }
     let names: Vec<_> = rows.iter().map(|(rule, _)| rule.to_string()).collect();
     Ok(json!({ if on { "enabled" } else { "disabled" }: names }))

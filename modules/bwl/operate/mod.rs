@@ -71,12 +71,12 @@ async fn list(bwl: &Bwl, filter: Filter) -> Result<Value, Refused> {
         }
         let room = limit - rules.len() as u64;
         // One more than is shown says whether there are more.
-        let mut rows = table.sheet().rows(&bwl.context.database, which, i64::MIN, room + 1).await?;
+        let mut rows = table.sheet(bwl).rows(&bwl.context.database, which, i64::MIN, room + 1).await?;
         if rows.len() as u64 > room {
             more = true;
             rows.truncate(usize::try_from(room).unwrap_or(usize::MAX));
         }
-        rules.extend(rows.iter().map(|row| table.show(row)));
+        rules.extend(rows.iter().map(|row| table.show(row, bwl)));
     }
     Ok(json!({ "rules": rules, "more": more }))
 }

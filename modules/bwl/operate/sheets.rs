@@ -6,7 +6,9 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::super::Bwl;
 use super::super::tables::{GlobalRow, RecipientRow, SaslRow};
+use super::super::until::Until;
 use crate::columns;
 use crate::operating::{Record, Sheet};
 
@@ -24,7 +26,21 @@ pub(super) enum Table {
     Sasl,
 }
 
-const RULES_FOR: &[&str] = &["is_active", "rules_for", "source", "status", "description", "who", "stamp"];
+// The last is the one that a table may lack.
+const GLOBAL: &[&str] = &[
+    "is_active",
+    "source",
+    "destination",
+    "status",
+    "sasl_users_to_skip",
+    "limit_rule_to_sasl_users",
+    "description",
+    "who",
+    "stamp",
+    "expires",
+];
+const RULES_FOR: &[&str] = &["is_active", "rules_for", "source", "status", "description", "who", "stamp", "expires"];
+const SASL: &[&str] = &["is_active", "sasl_user", "description", "who", "stamp", "expires"];
 
 impl Table {
     /// In the order in which they decide.
@@ -39,27 +55,29 @@ impl Table {
         }
     }
 
-    pub(super) fn sheet(self) -> Sheet {
-        let (table, columns): (_, &[_]) = match self {
-            Self::Global => (
-                "bwl_global",
-                &[
-                    "is_active",
-                    "source",
-                    "destination",
-                    "status",
-                    "sasl_users_to_skip",
-                    "limit_rule_to_sasl_users",
-                    "description",
-                    "who",
-                    "stamp",
-                ],
-            ),
-            Self::Domain => ("bwl_domain", RULES_FOR),
-            Self::Account => ("bwl_account", RULES_FOR),
-            Self::Sasl => ("bwl_global_sasl", &["is_active", "sasl_user", "description", "who", "stamp"]),
+    /// Its name in the database.
+    pub(super) fn table(self) -> &'static str {
+        match self {
+            Self::Global => "bwl_global",
+            Self::Domain => "bwl_domain",
+            Self::Account => "bwl_account",
+            Self::Sasl => "bwl_global_sasl",
+        }
+    }
+
+    /// Whether its rows can be given an end.
+    pub(super) fn can_expire(self, bwl: &Bwl) -> bool {
+        bwl.followed.iter().find(|followed| followed.table() == self.table()).is_some_and(|followed| followed.has("expires"))
+    }
+
+    pub(super) fn sheet(self, bwl: &Bwl) -> Sheet {
+        let columns = match self {
+            Self::Global => GLOBAL,
+            Self::Domain | Self::Account => RULES_FOR,
+            Self::Sasl => SASL,
         };
-        Sheet { table, columns }
+        let lacking = usize::from(!self.can_expire(bwl));
+        Sheet { table: self.table(), columns: &columns[..columns.len() - lacking] }
     }
 
     /// The columns that a filter looks into.
@@ -86,18 +104,26 @@ impl Table {
     }
 
     /// The row, for the operator.
-    pub(super) fn show(self, row: &Record) -> Value {
+    pub(super) fn show(self, row: &Record, bwl: &Bwl) -> Value {
         let mut shown = json!({
             "rule": Name { table: self, id: row.id }.to_string(),
             "active": columns::is_active(row.number("is_active")),
             "fault": self.fault(row),
             "stamp": row.number("stamp"),
+            "expires": row.number("expires"),
+            "expired": is_over(row, bwl),
         });
-        for &column in self.sheet().columns.iter().filter(|column| !matches!(**column, "is_active" | "stamp")) {
+        let shown_above = |column: &str| matches!(column, "is_active" | "stamp" | "expires");
+        for &column in self.sheet(bwl).columns.iter().filter(|column| !shown_above(column)) {
             shown[column] = row.text(column).into();
         }
         shown
     }
+}
+
+/// Whether the row has ended.
+pub(super) fn is_over(row: &Record, bwl: &Bwl) -> bool {
+    Until::of(row.number("expires")).is_over(&bwl.context.clock)
 }
 
 /// A row of `bwl_global`, as the module reads it.
@@ -110,6 +136,7 @@ pub(super) fn global_row(row: &Record, is_active: Option<i64>) -> GlobalRow {
         status: row.owned("status"),
         sasl_users_to_skip: row.owned("sasl_users_to_skip"),
         limit_rule_to_sasl_users: row.owned("limit_rule_to_sasl_users"),
+        expires: row.number("expires"),
     }
 }
 
@@ -121,12 +148,13 @@ pub(super) fn recipient_row(row: &Record, is_active: Option<i64>) -> RecipientRo
         rules_for: row.owned("rules_for"),
         source: row.owned("source"),
         status: row.owned("status"),
+        expires: row.number("expires"),
     }
 }
 
 /// A row of `bwl_global_sasl`, as the module reads it.
 pub(super) fn sasl_row(row: &Record, is_active: Option<i64>) -> SaslRow {
-    SaslRow { id: row.id, is_active, sasl_user: row.owned("sasl_user") }
+    SaslRow { id: row.id, is_active, sasl_user: row.owned("sasl_user"), expires: row.number("expires") }
 }
 
 /// A rule as an operator names it: `global:17`.
@@ -149,7 +177,7 @@ impl FromStr for Name {
     fn from_str(text: &str) -> Result<Self, String> {
         let read = || {
             let (table, id) = text.split_once([':', ' '])?;
-            let table = Table::ALL.into_iter().find(|known| known.name() == table || known.sheet().table == table)?;
+            let table = Table::ALL.into_iter().find(|known| known.name() == table || known.table() == table)?;
             Some(Self { table, id: id.parse().ok()? })
         };
         read().ok_or_else(|| {

@@ -184,6 +184,40 @@ async fn a_trial_names_the_rule_and_says_why_the_others_do_not(engine: Engine) {
     assert!(order(&rig, "test", json!({"sender": "a\nb", "recipient": "x"})).await.is_err());
 }
 
+async fn rules_may_end(engine: Engine) {
+    // Long past, and disabled.
+    let rig = rig(engine, "INSERT INTO bwl_global (id, is_active, source, status, expires) VALUES (101, 1, 'old.example', 'reject', 1000), (102, 0, 'off.example', 'reject', 1000);").await;
+    let now = jiff::Timestamp::now().as_second();
+    let add = |more: Value| {
+        let mut add = json!({"table": "global", "source": "new.example", "status": "reject"});
+        add.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        add
+    };
+    let refused = order(&rig, "add", add(json!({"expires": now - 1}))).await.unwrap_err().to_string();
+    assert!(refused.contains("is past"), "{refused}");
+    let added = order(&rig, "add", add(json!({"expires": now + 3600}))).await.unwrap();
+    assert_eq!((&added["expires"], &added["expired"]), (&json!(now + 3600), &json!(false)), "{added}");
+    assert!(rig.told("x@new.example", ANN, "").await.starts_with("REJECT bwl_global"), "{engine:?}");
+    let refused = order(&rig, "add", add(json!({}))).await.unwrap_err().to_string();
+    assert!(refused.contains("says the same, for a time"), "{refused}");
+    for (table, of, key) in [("domain", "home.example", "rules_for"), ("account", ANN, "rules_for"), ("sasl", "thief", "sasl_user")] {
+        let status = if table == "sasl" { "" } else { "reject" };
+        let add = json!({"table": table, key: of, "status": status, "expires": now + 60});
+        assert_eq!(order(&rig, "add", add).await.unwrap()["expires"], json!(now + 60), "{engine:?} {table}");
+    }
+    let listed = order(&rig, "list", json!({"contains": "old.example"})).await.unwrap();
+    assert_eq!((&listed["rules"][0]["expires"], &listed["rules"][0]["expired"]), (&json!(1000), &json!(true)), "{listed}");
+    assert_eq!(rig.told("x@old.example", "y@far.example", "").await, "DUNNO", "{engine:?}: it has ended");
+    let trial = order(&rig, "test", json!({"sender": "x@old.example", "recipient": "y@far.example"})).await.unwrap();
+    assert!(trial["trace"].to_string().contains("bwl_global 101: source old.example, destination (any)"), "{trial}");
+    assert!(trial["trace"].to_string().contains("it has expired"), "{trial}");
+    let refused = order(&rig, "enable", json!({"rules": ["global:102"]})).await.unwrap_err().to_string();
+    assert!(refused.contains("rule global:102 has expired"), "{refused}");
+    // One that has ended keeps no other from being added.
+    order(&rig, "add", add(json!({"source": "old.example"}))).await.unwrap();
+    assert!(rig.told("x@old.example", "y@far.example", "").await.starts_with("REJECT"), "{engine:?}");
+}
+
 macro_rules! on_every_database {
     ($($name:ident => $of:ident,)*) => {$(
         #[tokio::test]
@@ -200,5 +234,6 @@ on_every_database! {
     odd_addresses => odd_addresses_are_ordinary_values,
     refusals => what_can_hardly_be_meant_is_refused,
     filters => lists_are_filtered,
+    rules_that_end => rules_may_end,
     trials => a_trial_names_the_rule_and_says_why_the_others_do_not,
 }

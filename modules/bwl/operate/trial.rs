@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::Bwl;
+use super::super::until::Until;
 use super::sheets::{self, Table};
 use crate::operating::active;
 use crate::rules::{Hit, Rule, Seek};
@@ -77,16 +78,19 @@ fn not_reached(bwl: &Bwl, query: &Query, trace: &[String]) -> Vec<String> {
     fn of<P>(hit: &Hit<'_, P>) -> (String, String) {
         (hit.source(), hit.destination())
     }
-    const LATER: &str = "not tried, what is above comes first";
+    let later = |until: Until| match until.is_over(&bwl.context.clock) {
+        true => "it has expired",
+        false => "not tried, what is above comes first",
+    };
     for hit in tables.global.now().matches(seek(user)) {
-        add("bwl_global", hit.id, of(&hit), LATER);
+        add("bwl_global", hit.id, of(&hit), later(hit.payload.until));
     }
     for hit in tables.global.now().limited_to_others(seek(user)) {
         add("bwl_global", hit.id, of(&hit), "limit_rule_to_sasl_users does not name the user");
     }
     for (table, rows) in [("bwl_domain", &tables.domain), ("bwl_account", &tables.account)] {
         for hit in rows.now().matches(seek(None)) {
-            add(table, hit.id, of(&hit), LATER);
+            add(table, hit.id, of(&hit), later(hit.payload.until));
         }
     }
     lines
@@ -98,10 +102,10 @@ async fn disabled(bwl: &Bwl, query: &Query) -> Result<Vec<String>, Refused> {
     for table in Table::ALL {
         let mut after = i64::MIN;
         loop {
-            let rows = table.sheet().rows(&bwl.context.database, active(false), after, PIECE).await?;
+            let rows = table.sheet(bwl).rows(&bwl.context.database, active(false), after, PIECE).await?;
             let Some(last) = rows.last() else { break };
             after = last.id;
-            let name = |id: i64| format!("{} {id}: disabled", table.sheet().table);
+            let name = |id: i64| format!("{} {id}: disabled", table.table());
             lines.extend(rows.iter().filter(|row| is_for(table, row, query)).map(|row| name(row.id)));
         }
     }
@@ -119,7 +123,7 @@ fn is_for(table: Table, row: &crate::operating::Record, query: &Query) -> bool {
         Table::Account => {
             sheets::recipient_row(row, Some(1)).read_for_account().map(|rule| rule.map(plain))
         }
-        Table::Sasl => sheets::sasl_row(row, Some(1)).read(),
+        Table::Sasl => sheets::sasl_row(row, Some(1)).read().map(|rule| rule.map(plain)),
     };
     let Ok(Some(rule)) = rule else { return false };
     let user = query.is_authenticated().then(|| query.sasl_key());
