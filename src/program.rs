@@ -68,9 +68,7 @@ impl Default for Builder {
 impl Builder {
     /// A daemon with the modules of this project.
     pub fn new() -> Self {
-        let mut registry = Registry::default();
-        modules::registry().into_iter().for_each(|module| registry.add_static(module));
-        Self { registry }
+        Self { registry: Registry::of_this_project() }
     }
 
     /// Adds a module; one of this project's with the same name is replaced.
@@ -125,7 +123,7 @@ impl Builder {
             }
             Mode::IsLocal(name) => {
                 become_user(settings.server.user.as_ref())?;
-                let found = wait_for(local::look_up(&name, settings.local.postfix, None))?;
+                let found = wait_for(local::look_up(&name, &settings.local, None, &settings.modules))?;
                 exit::print(&found.text());
                 Ok(found.exit())
             }

@@ -9,6 +9,13 @@ use actors::module::ModuleType;
 pub struct Registry(BTreeMap<&'static str, &'static dyn ModuleType>);
 
 impl Registry {
+    /// The modules of the crate `modules`.
+    pub fn of_this_project() -> Self {
+        let mut registry = Self::default();
+        modules::registry().into_iter().for_each(|module| registry.add_static(module));
+        registry
+    }
+
     /// Adds a kind of module; one of the same name is replaced.
     pub fn add(&mut self, module: impl ModuleType) {
         // A kind of module lives as long as the program, as those of the crate `modules` do.

@@ -33,3 +33,40 @@ fn plesks_domains_and_users_are_local_from_its_section_alone_until_a_reload_with
         connection.ask(&forged).unwrap() == "DUNNO"
     });
 }
+
+#[test]
+fn lookup_asks_plesk_too_and_names_its_file() {
+    let home = Home::new(programs!());
+    let plesk = TestDatabase::new(Engine::Sqlite);
+    plesk.sql(
+        "CREATE TABLE domains (id INTEGER, name TEXT, status INTEGER); INSERT INTO domains VALUES (1, 'plesk.example', 0);
+         CREATE TABLE users (name TEXT, dom_id INTEGER); INSERT INTO users VALUES ('ann', 1);",
+    );
+    let listener = "[[listener]]\naddress = \"127.0.0.1:3579\"\nmodules = [\"bwl\"]\n";
+    home.configure(&format!(
+        "{listener}[module.plesk]\ntype = \"object-resolver\"\nplesk_database = \"{}\"\n",
+        plesk.name()
+    ));
+    for (name, code, begins) in [
+        ("plesk.example", 0, format!("yes (object-resolver: {} has plesk.example)\n", plesk.name())),
+        ("ann@plesk.example", 0, format!("yes (object-resolver: {} has ann@plesk.example)\n", plesk.name())),
+        ("ben@plesk.example", 1, format!("no\n  object-resolver: {} does not have ben@plesk.example\n", plesk.name())),
+    ] {
+        for shown in [home.valvulad(&["-l", name]), home.valvulactl(&["lookup", name])] {
+            assert_eq!(shown.code, Some(code), "{shown:?}");
+            assert!(shown.stdout.starts_with(&begins), "{}", shown.stdout);
+        }
+    }
+    home.configure(&format!("{listener}[module.object-resolver]\nplesk_database = \"/nowhere/passwd.db\"\n"));
+    for shown in [home.valvulad(&["-l", "plesk.example"]), home.valvulactl(&["lookup", "plesk.example"])] {
+        assert_eq!(shown.code, Some(75), "{shown:?}");
+        assert!(
+            shown.stdout.starts_with("could not ask (object-resolver: /nowhere/passwd.db could not be asked for"),
+            "{shown:?}"
+        );
+    }
+    home.configure(&format!("{listener}[module.object-resolver]\nplesk_database = \"passwd.db\"\n"));
+    let refused = home.valvulactl(&["lookup", "plesk.example"]);
+    assert_eq!(refused.code, Some(78), "{refused:?}");
+    assert!(refused.stderr.contains("module.object-resolver.plesk_database"), "{}", refused.stderr);
+}

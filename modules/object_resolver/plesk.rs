@@ -127,6 +127,10 @@ impl Source for Plesk {
         "object-resolver"
     }
 
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
     fn domain(self: Arc<Self>, domain: Arc<[u8]>) -> BoxFuture<Truth> {
         Box::pin(async move { self.ask(&domain, None).await })
     }

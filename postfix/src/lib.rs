@@ -40,6 +40,6 @@ pub use fault::Fault;
 pub use list::split_list;
 pub use maincf::{Assignment, MainCf};
 pub use mastercf::{MasterCf, Service, ServiceName};
-pub use resolver::{Owners, Resolver, State};
+pub use resolver::{Owners, Resolver, State, spellings};
 pub use settings::Settings;
 pub use tables::{Table, TableCounts, TableError, Tables};

@@ -18,6 +18,9 @@ pub struct Settings {
     /// Addresses that are local besides: `user@domain`, `@domain` for all of a domain, or `/path` of a file
     /// as above.
     pub local_addresses: Vec<String>,
+    /// Whether addresses are also listed elsewhere: then not every address of a domain of `local_domains`
+    /// exists, though `local_addresses` is empty.
+    pub addresses_elsewhere: bool,
     /// Whether `relay_domains` count as local.
     pub relay_domains: bool,
     /// The machine's name; `None`: asked of the system.
@@ -36,6 +39,7 @@ impl Default for Settings {
             required: false,
             local_domains: Vec::new(),
             local_addresses: Vec::new(),
+            addresses_elsewhere: false,
             relay_domains: false,
             hostname: None,
             table_timeout: Duration::from_secs(4),

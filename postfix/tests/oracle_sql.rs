@@ -223,3 +223,31 @@ async fn a_server_that_hangs_is_an_error_within_the_time_limit() {
         assert!(answer.is_err() && begun.elapsed() < Duration::from_secs(5), "{answer:?}");
     }
 }
+
+#[tokio::test]
+async fn a_column_of_a_type_that_the_driver_does_not_know_is_compared_as_postfix_does() {
+    let mail = Mail::new(&Arc::new(Server::start_new(Engine::Postgres)));
+    let Mail { database, directory, .. } = &mail;
+    database.server().administer(&database.name(), "CREATE EXTENSION citext");
+    database.sql(
+        "CREATE TYPE state AS ENUM ('on', 'off');
+         CREATE TABLE people (name citext, box citext, state state);
+         INSERT INTO people VALUES ('User@Example.com', 'Box/', 'on'), ('off@example.com', 'x/', 'off');",
+    );
+    for (number, query) in [
+        "SELECT box FROM people WHERE name = '%s'",
+        "SELECT state FROM people WHERE name = '%s'",
+        "SELECT name FROM people WHERE state = 'on' AND name LIKE '%%@%d'",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let spec = mail.table(&format!("c{number}.cf"), query);
+        compare(directory, &spec, ODD_KEYS).await;
+        // One after the other: each connection has to find out about the types by itself.
+        let table = directory.tables().open(&spec);
+        for _ in 0..3 {
+            assert!(table.get(b"user@example.com").await.unwrap().is_some(), "{query}");
+        }
+    }
+}

@@ -9,7 +9,7 @@ use actors::counting::Counters;
 use actors::database::Database;
 use actors::local::Local;
 use actors::module::ModuleContext;
-use actors::postfix_config::{Detected, LocalQuestions, LocalSettings, Source, Sources};
+use actors::postfix_config::{Detected, LocalQuestions, LocalSettings, Queries, Source, Sources};
 use serde_json::Value;
 use slog::{Logger, info, o, warn};
 use tokio::time::timeout;
@@ -48,6 +48,7 @@ pub(super) async fn database(settings: &Settings, log: &Logger) -> Result<Databa
 pub(super) struct LocalParts {
     pub(super) detected: Arc<Detected>,
     pub(super) questions: LocalQuestions,
+    log: Logger,
     _follow: actors::postfix_config::FollowGuard,
 }
 
@@ -55,10 +56,10 @@ impl LocalParts {
     pub(super) async fn start(settings: &Settings, log: &Logger) -> Self {
         let log = log.new(o!("part" => "postfix"));
         let detected = Detected::load(settings.local.postfix.clone(), &log).await;
-        let questions =
-            LocalQuestions::start(local_settings(&settings.local, &detected, sources(&settings.modules, &log)), &log);
+        let added = sources(&settings.modules, &log);
+        let questions = LocalQuestions::start(local_settings(&settings.local, &detected, added, &log), &log);
         let follow = detected.follow(questions.clone());
-        Self { detected, questions, _follow: follow }
+        Self { detected, questions, log, _follow: follow }
     }
 
     /// For the report: what the cache did, then each table of Postfix's configuration that was asked since it
@@ -83,7 +84,7 @@ impl LocalParts {
     /// Takes over the settings of a reload, `added` being what its modules add.
     pub(super) async fn configure(&self, local: &config::Local, added: Vec<Arc<dyn Source>>) {
         self.detected.reload(local.postfix.clone()).await;
-        self.questions.configure(local_settings(local, &self.detected, added));
+        self.questions.configure(local_settings(local, &self.detected, added, &self.log));
     }
 }
 
@@ -94,10 +95,19 @@ pub(super) fn sources(modules: &[ModulePlan], log: &Logger) -> Vec<Arc<dyn Sourc
 }
 
 /// Postfix's own configuration is asked first.
-fn local_settings(local: &config::Local, detected: &Arc<Detected>, added: Vec<Arc<dyn Source>>) -> LocalSettings {
+fn local_settings(
+    local: &config::Local,
+    detected: &Arc<Detected>,
+    added: Vec<Arc<dyn Source>>,
+    log: &Logger,
+) -> LocalSettings {
     let own = std::iter::once(detected.clone() as Arc<dyn Source>);
+    let queries = local.queries.clone().map(|settings| {
+        let detected = detected.clone();
+        Arc::new(Queries::new(settings, move || detected.resolver(), log)) as Arc<dyn Source>
+    });
     LocalSettings {
-        sources: Sources::new(own.chain(added)),
+        sources: Sources::new(own.chain(queries).chain(added)),
         recipient_delimiter: detected.resolver().recipient_delimiter().into(),
         cache: local.cache,
         timeout: local.timeout,

@@ -1,5 +1,5 @@
-//! `valvulactl lookup`: asks Postfix's configuration, not the daemon, so that it answers while that is away
-//! and never from a cache. Sources that modules add are not asked.
+//! `valvulactl lookup`: asks what the daemon would ask, not the daemon, so that it answers while that is away
+//! and never from a cache.
 
 use structopt::StructOpt;
 
@@ -24,7 +24,7 @@ impl Lookup {
     /// The answer, and its exit code.
     pub fn run(&self, side: &PostfixSide, as_json: bool) -> Result<(String, Exit), Failure> {
         become_user(side.user.as_ref())?;
-        let found = wait_for(look_up(&self.name, side.local.postfix.clone(), self.service.as_deref()))?;
+        let found = wait_for(look_up(&self.name, &side.local, self.service.as_deref(), &side.sources))?;
         Ok((if as_json { json(&found.json()) } else { found.text() }, found.exit()))
     }
 }

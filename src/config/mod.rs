@@ -104,22 +104,27 @@ pub struct PostfixSide {
     pub listeners: Vec<ListenerSettings>,
     /// The kind of each module that has a `type` of its own, by name.
     pub kinds: HashMap<String, String>,
+    /// The modules that answer local questions too.
+    pub sources: Vec<ModulePlan>,
 }
 
-/// The sections that concern Postfix of the configuration at `main`. Which modules there are is not asked:
-/// a daemon may have more of them than this program knows.
+/// The sections that concern Postfix of the configuration at `main`. A daemon may have more modules than are
+/// in `registry`: that one is unknown here is no fault.
 pub fn postfix_side(
     main: &Path,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
+    registry: &Registry,
 ) -> Result<PostfixSide, Vec<Fault>> {
     let faults = Faults::default();
     let tree = sources::read(main, environment, &faults);
     let mut root = Section::new("", tree, faults.clone());
     let server = Server::read(root.table("server"));
-    let local = Local::read(root.table("postfix"));
-    let registry = Registry::default();
-    let nameable = listener::Nameable { registry: &registry, sections: HashSet::new(), whole: false };
+    let database = parts::database(root.table("database"), &server);
+    let local = Local::read(root.table("postfix"), &database);
+    let nothing = Registry::default();
+    let nameable = listener::Nameable { registry: &nothing, sections: HashSet::new(), whole: false };
     let listeners = listener::read_all(root.tables("listener"), &nameable);
+    let sources = root.node("module").map_or_else(Vec::new, |node| sources_of(node, registry, &faults));
     let mut modules = root.table("module");
     let written: Vec<_> = modules.remaining().map(str::to_owned).collect();
     let kinds = written.iter().filter_map(|name| {
@@ -128,7 +133,25 @@ pub fn postfix_side(
     });
     let kinds = kinds.collect();
     let faults = faults.take();
-    if faults.is_empty() { Ok(PostfixSide { user: server.user, local, listeners, kinds }) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(PostfixSide { user: server.user, local, listeners, kinds, sources })
+    } else {
+        Err(faults)
+    }
+}
+
+/// The modules of these sections that answer local questions too. Faults of others are not asked for here.
+fn sources_of(modules: Node, registry: &Registry, faults: &Faults) -> Vec<ModulePlan> {
+    let theirs = Faults::default();
+    let log = slog::Logger::root(slog::Discard, slog::o!());
+    let mut plans = module::read_all(Section::new("module", modules, theirs.clone()), &[], registry);
+    plans.retain(|plan| plan.configured.source(&log).is_some());
+    let concerns = |fault: &Fault| {
+        let name = fault.key.strip_prefix("module.").unwrap_or_default().split('.').next().unwrap_or_default();
+        plans.iter().any(|plan| *plan.settings.name == *module::plain_name(name))
+    };
+    theirs.take().into_iter().filter(concerns).for_each(|fault| faults.push(fault));
+    plans
 }
 
 /// `whole` is false when a file could not be read: what is missing may then stand in that file.
@@ -138,7 +161,7 @@ fn read(tree: Node, registry: &Registry, faults: &Faults, whole: bool) -> Settin
     let log = Log::read(root.table("log"));
     let metrics = Metrics::read(root.table("metrics"));
     let database = parts::database(root.table("database"), &server);
-    let local = Local::read(root.table("postfix"));
+    let local = Local::read(root.table("postfix"), &database);
     let all_modules = root.table("module");
     let sections = all_modules.remaining().map(|name| module::plain_name(name).to_owned()).collect();
     let nameable = listener::Nameable { registry, sections, whole };

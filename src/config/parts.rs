@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use actors::database;
-use actors::postfix_config::CacheSettings;
+use actors::postfix_config::{CacheSettings, QuerySettings};
 use actors::settings::Section;
 
 use super::server::Server;
@@ -25,10 +25,12 @@ fn sqlite_url(path: &Path) -> String {
 }
 
 /// `[postfix]`: how it is found out what is local.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Local {
     /// Where Postfix's configuration is, and what counts besides it.
     pub postfix: postfix::Settings,
+    /// A database that is asked besides.
+    pub queries: Option<QuerySettings>,
     /// Lifetimes and bounds of what is remembered.
     pub cache: CacheSettings,
     /// The longest one question may take.
@@ -36,19 +38,23 @@ pub struct Local {
 }
 
 impl Local {
-    pub(super) fn read(mut section: Section) -> Self {
+    /// Reads it; `own` is the daemon's database.
+    pub(super) fn read(mut section: Section, own: &database::Settings) -> Self {
         let default = postfix::Settings::default();
         // Whoever names a directory means that there is a Postfix; the default one is only tried.
         let required = section.has("config_directory");
+        let table_timeout = section.duration("table_timeout", default.table_timeout);
+        let queries = QuerySettings::read(&mut section, &own.url, table_timeout);
         let postfix = postfix::Settings {
             config_directory: section.or("config_directory", default.config_directory),
             autodetect: section.or("autodetect", default.autodetect),
             required,
             local_domains: section.or("local_domains", default.local_domains),
             local_addresses: section.or("local_addresses", default.local_addresses),
+            addresses_elsewhere: queries.as_ref().is_some_and(QuerySettings::lists_addresses),
             relay_domains: section.or("relay_domains", default.relay_domains),
             hostname: section.value("hostname"),
-            table_timeout: section.duration("table_timeout", default.table_timeout),
+            table_timeout,
             max_children: bounded(&mut section, "max_children", default.max_children, 1..=1000),
         };
         if !postfix.config_directory.is_absolute() {
@@ -61,10 +67,11 @@ impl Local {
             negative: section.duration("cache_negative", default.negative),
             stale: section.duration("cache_stale", default.stale),
             retry: section.duration("cache_retry", default.retry),
+            patience: section.duration("cache_patience", default.patience),
         };
         let timeout = section.duration("timeout", Duration::from_secs(10));
         section.finish();
-        Self { postfix, cache, timeout }
+        Self { postfix, queries, cache, timeout }
     }
 }
 

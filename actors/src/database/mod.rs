@@ -12,9 +12,11 @@ mod error;
 #[cfg(test)]
 pub(crate) mod kept_log;
 mod pool;
+mod read_only;
 mod runtime;
 mod settings;
 mod state;
+mod template;
 mod url;
 
 use std::fmt;
@@ -31,7 +33,9 @@ use crate::watch::Watch;
 
 pub use self::describe::Description;
 pub use self::error::DatabaseError;
+pub use self::read_only::ReadOnly;
 pub use self::settings::{Settings, Synchronous};
+pub use self::template::Template;
 pub use self::url::DatabaseUrl;
 
 use self::runtime::OwnThread;

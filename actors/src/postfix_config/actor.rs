@@ -1,7 +1,6 @@
 //! The actor, and the questions as modules ask them.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::cache::{Answer, Cache, CacheSettings, Found};
+use super::questions::{Address, Delivery, Domain, OwnersOf, Question};
 use super::sources::Sources;
 use crate::local::{Answers, Ask, Truth};
 use crate::mail::post;
@@ -43,44 +43,35 @@ impl Default for LocalSettings {
     }
 }
 
-/// Those who wait for the answers to questions, by question.
-type Waiting<K, V> = HashMap<K, Vec<oneshot::Sender<Answer<V>>>>;
+/// Those who wait for the answers to questions of one kind, by question.
+pub(super) type Waiting<V> = HashMap<Box<[u8]>, Vec<oneshot::Sender<Answer<V>>>>;
 
 /// A question and who waits for its answer.
 #[derive(Message)]
 #[rtype(result = "()")]
-enum Please {
-    Domain(Box<[u8]>, oneshot::Sender<Answer<bool>>),
-    Address(AddressKey, oneshot::Sender<Answer<bool>>),
-    Delivery(AddressKey, oneshot::Sender<Answer<bool>>),
-    Owners(AddressKey, oneshot::Sender<Answer<Arc<[AddressKey]>>>),
-}
+struct Please<Q: Question>(Q, oneshot::Sender<Answer<Q::Value>>);
 
-/// What a source said.
+/// What the sources said to a question that was asked in this epoch of the cache.
 #[derive(Message)]
 #[rtype(result = "()")]
-enum Said {
-    Domain(Box<[u8]>, u64, Answer<bool>),
-    Address(AddressKey, u64, Answer<bool>),
-    Delivery(AddressKey, u64, Answer<bool>),
-    Owners(AddressKey, u64, Answer<Arc<[AddressKey]>>),
-}
+struct Said<Q: Question>(Q, u64, Answer<Q::Value>);
 
-struct Caches {
-    domains: Cache<bool>,
-    addresses: Cache<bool>,
-    deliveries: Cache<bool>,
-    owners: Cache<Arc<[AddressKey]>>,
+/// What is remembered, each kind of question by itself.
+pub(super) struct Caches {
+    pub(super) domain: Cache<bool>,
+    pub(super) address: Cache<bool>,
+    pub(super) delivery: Cache<bool>,
+    pub(super) owners: Cache<Arc<[AddressKey]>>,
     settings: ArcSwap<LocalSettings>,
 }
 
 /// The actor: asks the sources, once per question however many wait.
 pub(crate) struct PostfixConfig {
     caches: Arc<Caches>,
-    domains: Waiting<Box<[u8]>, bool>,
-    addresses: Waiting<AddressKey, bool>,
-    deliveries: Waiting<AddressKey, bool>,
-    owners: Waiting<AddressKey, Arc<[AddressKey]>>,
+    pub(super) domain: Waiting<bool>,
+    pub(super) address: Waiting<bool>,
+    pub(super) delivery: Waiting<bool>,
+    pub(super) owners: Waiting<Arc<[AddressKey]>>,
     health: Arc<Health>,
     away: bool,
     log: Logger,
@@ -91,9 +82,9 @@ impl Actor for PostfixConfig {
 
     fn started(&mut self, _: &mut Self::Context) {
         // Whoever waited on what the last run was asking is told that it could not be asked.
-        self.domains.clear();
-        self.addresses.clear();
-        self.deliveries.clear();
+        self.domain.clear();
+        self.address.clear();
+        self.delivery.clear();
         self.owners.clear();
     }
 }
@@ -109,126 +100,44 @@ impl Handler<Restart> for PostfixConfig {
     }
 }
 
-impl Handler<Please> for PostfixConfig {
+impl<Q: Question> Handler<Please<Q>> for PostfixConfig {
     type Result = ();
 
-    fn handle(&mut self, please: Please, context: &mut Self::Context) {
-        // Down: the senders are dropped, and who waits is told.
+    fn handle(&mut self, Please(question, waits): Please<Q>, context: &mut Self::Context) {
+        // Down: the sender is dropped, and who waits is told.
         if self.health.is_down() {
             return;
         }
-        let settings = self.caches.settings.load_full();
-        let actor = context.address();
-        match please {
-            Please::Domain(domain, waits) => {
-                let epoch = self.caches.domains.epoch();
-                if first(&mut self.domains, &domain, waits) {
-                    actix_rt::spawn(async move {
-                        let answer = bounded(settings.timeout, settings.sources.domain(&domain)).await;
-                        post(&actor, Said::Domain(domain, epoch, answer));
-                    });
-                }
-            }
-            Please::Address(address, waits) => {
-                let epoch = self.caches.addresses.epoch();
-                if first(&mut self.addresses, &address, waits) {
-                    actix_rt::spawn(async move {
-                        let answer = bounded(settings.timeout, settings.sources.address(&address)).await;
-                        post(&actor, Said::Address(address, epoch, answer));
-                    });
-                }
-            }
-            Please::Delivery(recipient, waits) => {
-                let epoch = self.caches.deliveries.epoch();
-                if first(&mut self.deliveries, &recipient, waits) {
-                    actix_rt::spawn(async move {
-                        let answer = bounded(settings.timeout, settings.sources.delivery(&recipient)).await;
-                        post(&actor, Said::Delivery(recipient, epoch, answer));
-                    });
-                }
-            }
-            Please::Owners(sender, waits) => {
-                let epoch = self.caches.owners.epoch();
-                if first(&mut self.owners, &sender, waits) {
-                    actix_rt::spawn(async move {
-                        let ask = async {
-                            settings.sources.owners(&sender).await.map_err(|away| Arc::from(away.what.as_ref()))
-                        };
-                        let answer = timeout(settings.timeout, ask).await.unwrap_or_else(|_| Err(too_late()));
-                        post(&actor, Said::Owners(sender, epoch, answer));
-                    });
-                }
-            }
-        }
-    }
-}
-
-/// Adds one who waits for `key`; whether it is the first, so that the question must be asked.
-fn first<K: std::hash::Hash + Eq + Clone, V>(waiting: &mut HashMap<K, Vec<V>>, key: &K, waits: V) -> bool {
-    match waiting.get_mut(key) {
-        Some(others) => {
+        let waiting = Q::waiting(self);
+        if let Some(others) = waiting.get_mut(question.key()) {
             others.push(waits);
-            false
+            return;
         }
-        None => {
-            waiting.insert(key.clone(), vec![waits]);
-            true
-        }
+        waiting.insert(question.key().into(), vec![waits]);
+        let settings = self.caches.settings.load_full();
+        let epoch = Q::cache(&self.caches).epoch();
+        let actor = context.address();
+        actix_rt::spawn(async move {
+            let asked = question.clone().ask(settings.sources.clone());
+            let answer = timeout(settings.timeout, asked).await;
+            let answer = answer.unwrap_or_else(|_| Err("the question took too long".into()));
+            post(&actor, Said(question, epoch, answer));
+        });
     }
 }
 
-async fn bounded(limit: Duration, ask: impl Future<Output = Truth>) -> Answer<bool> {
-    match timeout(limit, ask).await {
-        Ok(Truth::Yes) => Ok(true),
-        Ok(Truth::No) => Ok(false),
-        Ok(Truth::CouldNotAsk(why)) => Err(why),
-        Err(_) => Err(too_late()),
-    }
-}
-
-fn too_late() -> Arc<str> {
-    "the question took too long".into()
-}
-
-impl Handler<Said> for PostfixConfig {
+impl<Q: Question> Handler<Said<Q>> for PostfixConfig {
     type Result = ();
 
-    fn handle(&mut self, said: Said, _: &mut Self::Context) {
-        let now = Instant::now();
+    fn handle(&mut self, Said(question, epoch, answer): Said<Q>, _: &mut Self::Context) {
+        self.note(answer.as_ref().err());
         let lives = self.caches.settings.load().cache;
-        let life = |answer: &Answer<bool>| if *answer == Ok(true) { lives.positive } else { lives.negative };
-        match said {
-            Said::Domain(domain, epoch, answer) => {
-                self.note(answer.as_ref().err());
-                let life = life(&answer);
-                let answer = self.caches.domains.learn(&domain, answer, life, epoch, now);
-                tell(self.domains.remove(&domain), &answer);
-            }
-            Said::Address(address, epoch, answer) => {
-                self.note(answer.as_ref().err());
-                let life = life(&answer);
-                let answer = self.caches.addresses.learn(address.as_bytes(), answer, life, epoch, now);
-                tell(self.addresses.remove(&address), &answer);
-            }
-            Said::Delivery(recipient, epoch, answer) => {
-                self.note(answer.as_ref().err());
-                let life = life(&answer);
-                let answer = self.caches.deliveries.learn(recipient.as_bytes(), answer, life, epoch, now);
-                tell(self.deliveries.remove(&recipient), &answer);
-            }
-            Said::Owners(sender, epoch, answer) => {
-                self.note(answer.as_ref().err());
-                let answer = self.caches.owners.learn(sender.as_bytes(), answer, lives.negative, epoch, now);
-                tell(self.owners.remove(&sender), &answer);
-            }
+        let life = answer.as_ref().map_or(lives.retry, |value| Q::life(value, &lives));
+        let answer = Q::cache(&self.caches).learn(question.key(), answer, life, epoch, Instant::now());
+        for waits in Q::waiting(self).remove(question.key()).into_iter().flatten() {
+            // Who stopped waiting at its deadline is not there to be told.
+            let _ = waits.send(answer.clone());
         }
-    }
-}
-
-fn tell<V: Clone>(waiting: Option<Vec<oneshot::Sender<Answer<V>>>>, answer: &Answer<V>) {
-    for waits in waiting.into_iter().flatten() {
-        // Who stopped waiting at its deadline is not there to be told.
-        let _ = waits.send(answer.clone());
     }
 }
 
@@ -250,11 +159,18 @@ impl PostfixConfig {
 }
 
 impl Caches {
+    fn configure(&self, settings: CacheSettings) {
+        self.domain.configure(settings);
+        self.address.configure(settings);
+        self.delivery.configure(settings);
+        self.owners.configure(settings);
+    }
+
     fn expire(&self) {
         let now = Instant::now();
-        self.domains.expire(now);
-        self.addresses.expire(now);
-        self.deliveries.expire(now);
+        self.domain.expire(now);
+        self.address.expire(now);
+        self.delivery.expire(now);
         self.owners.expire(now);
     }
 }
@@ -271,17 +187,17 @@ impl LocalQuestions {
     /// Starts the actor on the current arbiter.
     pub fn start(settings: LocalSettings, log: &Logger) -> Self {
         let caches = Arc::new(Caches {
-            domains: Cache::new(settings.cache),
-            addresses: Cache::new(settings.cache),
-            deliveries: Cache::new(settings.cache),
+            domain: Cache::new(settings.cache),
+            address: Cache::new(settings.cache),
+            delivery: Cache::new(settings.cache),
             owners: Cache::new(settings.cache),
             settings: ArcSwap::from_pointee(settings),
         });
         let (actor, health) = supervise("postfix", log, |health| PostfixConfig {
             caches: caches.clone(),
-            domains: HashMap::new(),
-            addresses: HashMap::new(),
-            deliveries: HashMap::new(),
+            domain: HashMap::new(),
+            address: HashMap::new(),
+            delivery: HashMap::new(),
             owners: HashMap::new(),
             health,
             away: false,
@@ -292,10 +208,7 @@ impl LocalQuestions {
 
     /// Other sources or lifetimes from now on; nothing is believed any more without asking again.
     pub fn configure(&self, settings: LocalSettings) {
-        self.caches.domains.configure(settings.cache);
-        self.caches.addresses.configure(settings.cache);
-        self.caches.deliveries.configure(settings.cache);
-        self.caches.owners.configure(settings.cache);
+        self.caches.configure(settings.cache);
         self.caches.settings.store(Arc::new(settings));
         self.caches.expire();
     }
@@ -318,36 +231,65 @@ impl LocalQuestions {
 
     /// Names and values for the report.
     pub fn status(&self) -> Vec<(String, serde_json::Value)> {
-        use std::sync::atomic::Ordering::Relaxed;
-        let mut facts: Vec<(String, serde_json::Value)> = Vec::new();
-        let mut add = |kind: &str, entries: usize, hits: u64, misses: u64, stale: u64| {
-            facts.push((format!("{kind} cached"), entries.into()));
-            facts.push((format!("{kind} hits"), hits.into()));
-            facts.push((format!("{kind} misses"), misses.into()));
-            facts.push((format!("{kind} served stale"), stale.into()));
-        };
-        let Caches { domains, addresses, owners, .. } = &*self.caches;
-        let of =
-            |cache: &Cache<bool>| (cache.hits.load(Relaxed), cache.misses.load(Relaxed), cache.stale.load(Relaxed));
-        let (hits, misses, stale) = of(domains);
-        add("domain", domains.len(), hits, misses, stale);
-        let (hits, misses, stale) = of(addresses);
-        add("address", addresses.len(), hits, misses, stale);
-        add("owner", owners.len(), owners.hits.load(Relaxed), owners.misses.load(Relaxed), owners.stale.load(Relaxed));
+        fn counts<V: Clone>(kind: &str, cache: &Cache<V>) -> [(String, serde_json::Value); 4] {
+            use std::sync::atomic::Ordering::Relaxed;
+            [
+                (format!("{kind} cached"), cache.len().into()),
+                (format!("{kind} hits"), cache.hits.load(Relaxed).into()),
+                (format!("{kind} misses"), cache.misses.load(Relaxed).into()),
+                (format!("{kind} served stale"), cache.stale.load(Relaxed).into()),
+            ]
+        }
+        let mut facts = Vec::new();
+        facts.extend(counts("domain", &self.caches.domain));
+        facts.extend(counts("address", &self.caches.address));
+        facts.extend(counts("delivery", &self.caches.delivery));
+        facts.extend(counts("owner", &self.caches.owners));
         facts.push(("restarts".to_owned(), self.health.restarts().into()));
         facts
     }
 
-    fn asked<V, T>(&self, please: impl FnOnce(oneshot::Sender<Answer<V>>) -> Please, say: fn(Answer<V>) -> T) -> Ask<T>
-    where
-        V: Send + 'static,
-        T: 'static,
-    {
-        let (waits, answer) = oneshot::channel();
-        post(&self.actor, please(waits));
+    /// From the cache what it knows; else the actor asks. While a source is away nobody waits for what was known
+    /// before, and a source that hangs is waited for briefly where the last known answer serves.
+    fn answer<Q: Question, T: 'static>(
+        &self,
+        key: &[u8],
+        question: impl FnOnce() -> Q,
+        say: fn(Answer<Q::Value>) -> T,
+    ) -> Ask<T> {
+        let known = match Q::cache(&self.caches).look_up(key, Instant::now()) {
+            Found::Fresh(answer) => return Ask::ready(say(answer)),
+            Found::Stale { known, ask } => {
+                if ask {
+                    // Nobody waits for the answer: it is for the cache.
+                    drop(self.post(question()));
+                }
+                return Ask::ready(say(Ok(known)));
+            }
+            Found::Ask(known) => known,
+        };
+        let epoch = Q::cache(&self.caches).epoch();
+        let answer = self.post(question());
+        let crashed = |_| Err("the actor that answers local questions crashed".into());
+        if known.is_none() {
+            return Ask::Waiting(Box::pin(async move { say(answer.await.unwrap_or_else(crashed)) }));
+        }
+        let (caches, key) = (self.caches.clone(), Box::<[u8]>::from(key));
         Ask::Waiting(Box::pin(async move {
-            say(answer.await.unwrap_or_else(|_| Err("the actor that answers local questions crashed".into())))
+            let lives = caches.settings.load().cache;
+            if let Ok(answer) = timeout(lives.patience, answer).await {
+                return say(answer.unwrap_or_else(crashed));
+            }
+            // It goes on being asked; meanwhile nobody else waits for it.
+            let late = Err("no answer for a while".into());
+            say(Q::cache(&caches).learn(&key, late, lives.retry, epoch, Instant::now()))
         }))
+    }
+
+    fn post<Q: Question>(&self, question: Q) -> oneshot::Receiver<Answer<Q::Value>> {
+        let (waits, answer) = oneshot::channel();
+        post(&self.actor, Please(question, waits));
+        answer
     }
 }
 
@@ -365,31 +307,19 @@ fn owners(answer: Answer<Arc<[AddressKey]>>) -> Result<Arc<[AddressKey]>, Unavai
 
 impl Answers for LocalQuestions {
     fn domain(&self, domain: &[u8]) -> Ask<Truth> {
-        match self.caches.domains.look_up(domain, Instant::now()) {
-            Found::Fresh(answer) => Ask::ready(truth(answer)),
-            Found::Ask => self.asked(|waits| Please::Domain(domain.into(), waits), truth),
-        }
+        self.answer(domain, || Domain(domain.into()), truth)
     }
 
     fn address(&self, address: &AddressKey) -> Ask<Truth> {
-        match self.caches.addresses.look_up(address.as_bytes(), Instant::now()) {
-            Found::Fresh(answer) => Ask::ready(truth(answer)),
-            Found::Ask => self.asked(|waits| Please::Address(address.clone(), waits), truth),
-        }
+        self.answer(address.as_bytes(), || Address(address.clone()), truth)
     }
 
     fn delivery(&self, recipient: &AddressKey) -> Ask<Truth> {
-        match self.caches.deliveries.look_up(recipient.as_bytes(), Instant::now()) {
-            Found::Fresh(answer) => Ask::ready(truth(answer)),
-            Found::Ask => self.asked(|waits| Please::Delivery(recipient.clone(), waits), truth),
-        }
+        self.answer(recipient.as_bytes(), || Delivery(recipient.clone()), truth)
     }
 
     fn owners(&self, sender: &AddressKey) -> Ask<Result<Arc<[AddressKey]>, Unavailable>> {
-        match self.caches.owners.look_up(sender.as_bytes(), Instant::now()) {
-            Found::Fresh(answer) => Ask::ready(owners(answer)),
-            Found::Ask => self.asked(|waits| Please::Owners(sender.clone(), waits), owners),
-        }
+        self.answer(sender.as_bytes(), || OwnersOf(sender.clone()), owners)
     }
 
     fn recipient_delimiter(&self) -> Arc<[u8]> {

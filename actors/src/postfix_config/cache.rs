@@ -21,7 +21,7 @@ const SHARDS: usize = 16;
 /// How long answers live, and how many are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheSettings {
-    /// The most answers kept.
+    /// The most answers of a kind kept. Names longer than those of mail take the room of several.
     pub entries: usize,
     /// How long a yes is believed.
     pub positive: Duration,
@@ -31,6 +31,8 @@ pub struct CacheSettings {
     pub stale: Duration,
     /// How long nobody asks again after a source failed.
     pub retry: Duration,
+    /// How long a new answer is waited for where the last known one may serve.
+    pub patience: Duration,
 }
 
 impl Default for CacheSettings {
@@ -41,9 +43,15 @@ impl Default for CacheSettings {
             negative: Duration::from_secs(30),
             stale: Duration::from_secs(24 * 3600),
             retry: Duration::from_secs(1),
+            patience: Duration::from_secs(1),
         }
     }
 }
+
+/// How long after a failure the last known answer serves at once, while the source is asked beside it.
+const AWAY: Duration = Duration::from_secs(60);
+/// Names up to this length count as one entry.
+const USUAL_NAME: usize = 128;
 
 /// An answer, or why it could not be asked for.
 pub(super) type Answer<V> = Result<V, Arc<str>>;
@@ -53,8 +61,10 @@ pub(super) type Answer<V> = Result<V, Arc<str>>;
 pub(super) enum Found<V> {
     /// This answer, to be believed.
     Fresh(Answer<V>),
-    /// It has to be asked for.
-    Ask,
+    /// The source is away: this answer serves. With `ask` it is time to ask again, without waiting for it.
+    Stale { known: V, ask: bool },
+    /// It has to be asked for; what was known before serves if that takes too long.
+    Ask(Option<V>),
 }
 
 #[derive(Debug, Clone)]
@@ -69,36 +79,33 @@ struct Entry<V> {
     learnt: Instant,
 }
 
+type Entries<V> = HashMap<Box<[u8]>, Entry<V>, RandomState>;
+
 #[derive(Debug)]
 struct Shard<V> {
-    young: HashMap<Box<[u8]>, Entry<V>, RandomState>,
-    old: HashMap<Box<[u8]>, Entry<V>, RandomState>,
-}
-
-impl<V> Default for Shard<V> {
-    fn default() -> Self {
-        Self { young: HashMap::default(), old: HashMap::default() }
-    }
+    young: Entries<V>,
+    old: Entries<V>,
+    /// What the names of `young` weigh.
+    weight: usize,
+    settings: CacheSettings,
 }
 
 /// The cache of the answers to one kind of question, by what is asked for in normal form.
 #[derive(Debug)]
 pub(super) struct Cache<V> {
-    settings: Mutex<CacheSettings>,
     shards: Box<[Mutex<Shard<V>>]>,
     hasher: RandomState,
     pub(super) hits: AtomicU64,
     pub(super) misses: AtomicU64,
     pub(super) stale: AtomicU64,
-    /// Moved by [`Cache::clear`]: an answer that was asked for before is not kept.
+    /// Moved by [`Cache::expire`]: an answer that was asked for before is not kept.
     epoch: AtomicU64,
 }
 
 impl<V: Clone> Cache<V> {
     pub(super) fn new(settings: CacheSettings) -> Self {
         Self {
-            settings: Mutex::new(settings),
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(settings))).collect(),
             hasher: RandomState::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -108,7 +115,7 @@ impl<V: Clone> Cache<V> {
     }
 
     pub(super) fn configure(&self, settings: CacheSettings) {
-        *self.settings.lock() = settings;
+        self.shards.iter().for_each(|shard| shard.lock().settings = settings);
     }
 
     fn shard(&self, key: &[u8]) -> &Mutex<Shard<V>> {
@@ -122,36 +129,23 @@ impl<V: Clone> Cache<V> {
 
     /// What is known of `key` at `now`.
     pub(super) fn look_up(&self, key: &[u8], now: Instant) -> Found<V> {
-        let settings = *self.settings.lock();
         let mut shard = self.shard(key).lock();
-        if let Some((key, entry)) = shard.old.remove_entry(key) {
-            shard.young.entry(key).or_insert(entry);
-            shard.turn_if_full(settings.entries / SHARDS / 2);
-        }
-        let Shard { young, old } = &*shard;
-        let Some(entry) = young.get(key).or_else(|| old.get(key)).filter(|entry| now < entry.until) else {
-            self.misses.fetch_add(1, Ordering::Relaxed);
-            return Found::Ask;
+        let found = shard.look_up(key, now);
+        let count = match &found {
+            Found::Fresh(_) => &self.hits,
+            Found::Stale { .. } => &self.stale,
+            Found::Ask(_) => &self.misses,
         };
-        let found = match (&entry.failing, entry.known_within(settings.stale, now)) {
-            (None, Some(known)) => Ok(known),
-            (Some(_), Some(known)) => {
-                self.stale.fetch_add(1, Ordering::Relaxed);
-                return Found::Fresh(Ok(known));
-            }
-            (Some(why), None) => Err(why.clone()),
-            (None, None) => return Found::Ask,
-        };
-        self.hits.fetch_add(1, Ordering::Relaxed);
-        Found::Fresh(found)
+        count.fetch_add(1, Ordering::Relaxed);
+        found
     }
 
     /// Keeps for `life` what was answered to a question asked in `epoch`; gives what is to be answered
     /// now: the last known answer if it could not be asked.
     pub(super) fn learn(&self, key: &[u8], answer: Answer<V>, life: Duration, epoch: u64, now: Instant) -> Answer<V> {
-        let settings = *self.settings.lock();
         let mut shard = self.shard(key).lock();
-        let before = shard.young.remove(key).or_else(|| shard.old.remove(key));
+        let settings = shard.settings;
+        let before = shard.remove(key);
         let entry = match answer.clone() {
             Ok(known) => Entry { known: Some(known), failing: None, until: now + life, learnt: now },
             Err(why) => {
@@ -161,13 +155,15 @@ impl<V: Clone> Cache<V> {
             }
         };
         let said = match (answer, &entry.known) {
-            (Err(_), Some(known)) => Ok(known.clone()),
+            (Err(_), Some(known)) => {
+                self.stale.fetch_add(1, Ordering::Relaxed);
+                Ok(known.clone())
+            }
             (answer, _) => answer,
         };
         // An answer from before a change of the configuration is given to who asked, and not kept.
         if epoch == self.epoch() {
-            shard.young.insert(key.into(), entry);
-            shard.turn_if_full(settings.entries / SHARDS / 2);
+            shard.insert(key.into(), entry);
         }
         said
     }
@@ -178,7 +174,7 @@ impl<V: Clone> Cache<V> {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         for shard in &self.shards {
             let mut shard = shard.lock();
-            let Shard { young, old } = &mut *shard;
+            let Shard { young, old, .. } = &mut *shard;
             for entry in young.values_mut().chain(old.values_mut()) {
                 entry.until = now;
                 entry.failing = None;
@@ -198,95 +194,65 @@ impl<V: Clone> Entry<V> {
     }
 }
 
-impl<V> Shard<V> {
-    fn turn_if_full(&mut self, most: usize) {
-        if self.young.len() >= most.max(1) {
-            self.old = std::mem::take(&mut self.young);
+impl<V: Clone> Shard<V> {
+    fn new(settings: CacheSettings) -> Self {
+        Self { young: HashMap::default(), old: HashMap::default(), weight: 0, settings }
+    }
+
+    fn look_up(&mut self, key: &[u8], now: Instant) -> Found<V> {
+        let (stale, retry) = (self.settings.stale, self.settings.retry);
+        let entry = match self.young.get_mut(key) {
+            Some(entry) => entry,
+            None => {
+                let Some((key, entry)) = self.old.remove_entry(key) else { return Found::Ask(None) };
+                self.insert(key.clone(), entry);
+                // It is in the old generation again if it filled the young one.
+                let kept = if self.young.contains_key(&key) { &mut self.young } else { &mut self.old };
+                let Some(entry) = kept.get_mut(&key) else { return Found::Ask(None) };
+                entry
+            }
+        };
+        let known = entry.known_within(stale, now);
+        let fresh = now < entry.until;
+        match (&entry.failing, known) {
+            (None, Some(known)) if fresh => Found::Fresh(Ok(known)),
+            (Some(why), None) if fresh => Found::Fresh(Err(why.clone())),
+            (Some(_), Some(known)) if fresh => Found::Stale { known, ask: false },
+            (Some(_), Some(known)) if now < entry.until + AWAY => {
+                // One asks; for the others it is as if it had failed again.
+                entry.until = now + retry;
+                Found::Stale { known, ask: true }
+            }
+            (_, known) => Found::Ask(known),
         }
     }
+
+    fn insert(&mut self, key: Box<[u8]>, entry: Entry<V>) {
+        let weight = weight_of(&key);
+        if self.young.insert(key, entry).is_none() {
+            self.weight += weight;
+        }
+        if self.weight >= (self.settings.entries / SHARDS / 2).max(1) {
+            self.old = std::mem::take(&mut self.young);
+            self.weight = 0;
+        }
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Option<Entry<V>> {
+        let young = self.young.remove(key);
+        if young.is_some() {
+            self.weight -= weight_of(key);
+        }
+        let old = self.old.remove(key);
+        young.or(old)
+    }
+}
+
+/// A name of a request may be as long as a line of the protocol: memory is bounded all the same.
+fn weight_of(key: &[u8]) -> usize {
+    key.len().div_ceil(USUAL_NAME).max(1)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SETTINGS: CacheSettings = CacheSettings {
-        entries: 3200,
-        positive: Duration::from_secs(300),
-        negative: Duration::from_secs(60),
-        stale: Duration::from_secs(3600),
-        retry: Duration::from_secs(1),
-    };
-
-    const YES: Answer<bool> = Ok(true);
-    const NO: Answer<bool> = Ok(false);
-
-    fn cache() -> (Cache<bool>, Instant) {
-        (Cache::new(SETTINGS), Instant::now())
-    }
-
-    fn away() -> Answer<bool> {
-        Err("the server is down".into())
-    }
-
-    fn seconds(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn an_answer_lives_as_long_as_was_said() {
-        let (cache, start) = cache();
-        let _ = cache.learn(b"a", YES, seconds(300), 0, start);
-        assert_eq!(cache.look_up(b"a", start + seconds(299)), Found::Fresh(YES));
-        assert_eq!(cache.look_up(b"a", start + seconds(300)), Found::Ask);
-        assert_eq!(cache.look_up(b"other", start), Found::Ask);
-    }
-
-    #[test]
-    fn the_last_known_answer_serves_while_the_source_is_away_and_then_it_could_not_be_asked() {
-        let (cache, start) = cache();
-        let _ = cache.learn(b"a", YES, seconds(300), 0, start);
-        assert_eq!(cache.learn(b"a", away(), seconds(300), 0, start + seconds(400)), YES);
-        assert_eq!(cache.look_up(b"a", start + seconds(400)), Found::Fresh(YES), "nobody asks again so soon");
-        assert_eq!(cache.look_up(b"a", start + seconds(402)), Found::Ask);
-        assert_eq!(cache.learn(b"a", away(), seconds(300), 0, start + seconds(1000)), YES);
-        assert_eq!(cache.learn(b"a", away(), seconds(300), 0, start + seconds(4000)), away(), "too old to serve");
-    }
-
-    #[test]
-    fn what_was_never_answered_is_never_a_no() {
-        let (cache, start) = cache();
-        assert_eq!(cache.learn(b"a", away(), seconds(300), 0, start), away());
-        assert_eq!(cache.look_up(b"a", start), Found::Fresh(away()));
-        assert_eq!(cache.look_up(b"a", start + seconds(1)), Found::Ask);
-    }
-
-    #[test]
-    fn memory_is_bounded_and_what_is_used_stays() {
-        let (cache, start) = cache();
-        let _ = cache.learn(b"used", YES, seconds(300), 0, start);
-        for n in 0..20_000 {
-            let _ = cache.learn(format!("once{n}").as_bytes(), NO, seconds(300), 0, start);
-            assert_eq!(cache.look_up(b"used", start), Found::Fresh(YES), "after {n}");
-        }
-        assert!(cache.len() <= SETTINGS.entries, "{}", cache.len());
-    }
-
-    #[test]
-    fn an_answer_asked_for_before_a_change_is_not_kept_after_it() {
-        let (cache, start) = cache();
-        let epoch = cache.epoch();
-        cache.expire(start);
-        assert_eq!(cache.learn(b"a", NO, seconds(60), epoch, start), NO);
-        assert_eq!(cache.look_up(b"a", start), Found::Ask);
-    }
-
-    #[test]
-    fn after_a_change_all_is_asked_again_but_still_serves_if_that_fails() {
-        let (cache, start) = cache();
-        let _ = cache.learn(b"a", YES, seconds(300), 0, start);
-        cache.expire(start);
-        assert_eq!(cache.look_up(b"a", start), Found::Ask);
-        assert_eq!(cache.learn(b"a", away(), seconds(300), cache.epoch(), start), YES);
-    }
-}
+#[path = "cache_tests.rs"]
+mod tests;

@@ -7,9 +7,12 @@
 mod actor;
 mod cache;
 mod detected;
+mod queries;
+mod questions;
 mod sources;
 
 pub use actor::{LocalQuestions, LocalSettings};
 pub use cache::CacheSettings;
 pub use detected::{Detected, FollowGuard};
+pub use queries::{Queries, QuerySettings};
 pub use sources::{Owners, Source, Sources};

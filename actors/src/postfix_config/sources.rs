@@ -15,6 +15,11 @@ pub trait Source: Send + Sync + 'static {
     /// Its name, for logs and evidence: `postfix`, `object-resolver`.
     fn name(&self) -> &str;
 
+    /// Where it looks, without a password: a file, a database.
+    fn place(&self) -> String {
+        String::new()
+    }
+
     /// Is `domain` (in normal form) local?
     fn domain(self: Arc<Self>, domain: Arc<[u8]>) -> BoxFuture<Truth>;
 
@@ -60,8 +65,7 @@ impl Sources {
         away.map_or(Truth::No, Truth::CouldNotAsk)
     }
 
-    pub(super) async fn domain(&self, domain: &[u8]) -> Truth {
-        let domain: Arc<[u8]> = domain.into();
+    pub(super) async fn domain(&self, domain: &Arc<[u8]>) -> Truth {
         self.any(|source| source.domain(domain.clone())).await
     }
 

@@ -8,12 +8,13 @@ use crate::postfix_config::{Source, Sources};
 struct Told {
     asked: AtomicUsize,
     says: parking_lot::Mutex<Truth>,
-    panics: bool,
+    takes: parking_lot::Mutex<Duration>,
 }
 
 impl Told {
     fn new(says: Truth) -> Arc<Self> {
-        Arc::new(Self { asked: AtomicUsize::new(0), says: parking_lot::Mutex::new(says), panics: false })
+        let takes = parking_lot::Mutex::new(Duration::from_millis(100));
+        Arc::new(Self { asked: AtomicUsize::new(0), says: parking_lot::Mutex::new(says), takes })
     }
 
     fn asked(&self) -> usize {
@@ -28,10 +29,9 @@ impl Source for Told {
 
     fn domain(self: Arc<Self>, _: Arc<[u8]>) -> BoxFuture<Truth> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        assert!(!self.panics, "asked for by the test");
-        let says = self.says.lock().clone();
+        let (says, takes) = (self.says.lock().clone(), *self.takes.lock());
         Box::pin(async move {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(takes).await;
             says
         })
     }
@@ -104,7 +104,10 @@ fn while_the_source_is_away_the_last_known_answer_serves_and_when_it_is_back_its
         tokio::time::advance(Duration::from_secs(301)).await;
         assert_eq!(local.domain(b"example.com").await, Truth::Yes);
         *source.says.lock() = Truth::No;
+        // Nobody waits to find out that it is back.
         tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(matches!(local.domain(b"example.com"), Ask::Ready(Some(Truth::Yes))));
+        tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(local.domain(b"example.com").await, Truth::No);
     });
 }
@@ -128,5 +131,31 @@ fn a_crash_of_the_actor_is_could_not_ask_for_who_waits_and_the_next_question_is_
         local.restart();
         assert!(matches!(waiting.await, Truth::CouldNotAsk(_)));
         assert_eq!(local.domain(b"example.com").await, Truth::Yes);
+    });
+}
+
+#[test]
+fn a_source_that_hangs_delays_what_is_known_by_a_second_once() {
+    run(async {
+        let source = Told::new(Truth::Yes);
+        let local = LocalQuestions::start(settings([source.clone() as Arc<dyn Source>]), &quiet());
+        assert_eq!(local.domain(b"example.com").await, Truth::Yes);
+        tokio::time::advance(Duration::from_secs(301)).await;
+        *source.takes.lock() = Duration::from_secs(3600);
+        let (begun, patience) = (Instant::now(), CacheSettings::default().patience);
+        let waiting = futures_util::future::join_all((0..100).map(|_| local.domain(b"example.com"))).await;
+        assert!(waiting.iter().all(|answer| *answer == Truth::Yes));
+        assert!(begun.elapsed() < patience * 2, "{:?}", begun.elapsed());
+        for _ in 0..100 {
+            assert!(matches!(local.domain(b"example.com"), Ask::Ready(Some(Truth::Yes))));
+            tokio::time::advance(Duration::from_millis(500)).await;
+        }
+        assert!(source.asked() < 12, "one question in flight at a time: {}", source.asked());
+        *source.takes.lock() = Duration::from_millis(100);
+        *source.says.lock() = Truth::No;
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        let _ = local.domain(b"example.com").await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(local.domain(b"example.com").await, Truth::No);
     });
 }

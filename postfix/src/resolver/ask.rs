@@ -83,7 +83,7 @@ impl Resolver {
     /// A domain of `local_domains` that no class of Postfix has: where we list no address at all, all of
     /// its addresses count, as with an empty `local_recipient_maps`.
     fn own_domain_address(&self, domain: &[u8], evidence: &mut Evidence) -> Verdict {
-        if self.own.has_addresses() { Verdict::No } else { self.own.domain(domain, evidence) }
+        if self.lists_addresses() { Verdict::No } else { self.own.domain(domain, evidence) }
     }
 
     /// Does a map of one of the classes have the address?

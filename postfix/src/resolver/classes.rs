@@ -48,7 +48,7 @@ impl Classes {
 
 /// The spellings under which a domain is looked for: its normal form (A-labels), and with Unicode labels
 /// if that differs. One trailing dot is passed over, as Postfix does.
-pub(super) fn spellings(domain: &[u8]) -> Vec<Vec<u8>> {
+pub fn spellings(domain: &[u8]) -> Vec<Vec<u8>> {
     let domain = match domain.strip_suffix(b".") {
         Some(stripped) if !stripped.is_empty() && !stripped.ends_with(b".") => stripped,
         _ => domain,

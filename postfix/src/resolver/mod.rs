@@ -22,6 +22,7 @@ use crate::settings::Settings;
 use crate::tables::Tables;
 
 pub use ask::Owners;
+pub use classes::spellings;
 use parameters::Parameters;
 
 /// Whether Postfix's configuration stands behind the answers.
@@ -154,6 +155,11 @@ impl Resolver {
     /// Postfix's `recipient_delimiter`: each of its characters separates an extension.
     pub fn recipient_delimiter(&self) -> &[u8] {
         self.postfix.as_ref().map_or(b"", |postfix| &postfix.parameters.recipient_delimiter)
+    }
+
+    /// Whether somebody lists addresses beside Postfix: then a domain of `local_domains` does not have all.
+    pub fn lists_addresses(&self) -> bool {
+        self.settings.addresses_elsewhere || self.own.has_addresses()
     }
 
     /// What is said where Postfix's configuration would have to be asked and is not there.

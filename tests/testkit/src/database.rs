@@ -76,6 +76,17 @@ impl TestDatabase {
         Place::Server { server, name }
     }
 
+    /// The server it is on.
+    ///
+    /// # Panics
+    /// For SQLite.
+    pub fn server(&self) -> &Server {
+        match &self.place {
+            Place::Server { server, .. } => server,
+            Place::File { .. } => panic!("SQLite has no server"),
+        }
+    }
+
     /// The engine it is on.
     pub fn engine(&self) -> Engine {
         self.engine

@@ -212,23 +212,40 @@ impl Connection {
     }
 
     async fn query(&mut self, statement: &str, values: &[String]) -> Result<Option<Vec<Columns>>, sqlx::Error> {
-        let sql = AssertSqlSafe(statement.to_owned());
+        let sql = || AssertSqlSafe(statement.to_owned());
         match self {
             Self::MySql(connection) => {
-                let query = values.iter().fold(sqlx::query(sql), |query, value| query.bind(value.clone()));
+                let query = values.iter().fold(sqlx::query(sql()), |query, value| query.bind(value.clone()));
                 collect(query.fetch(connection), mysql_row).await
             }
-            Self::Postgres(connection) => {
-                let query = values.iter().fold(sqlx::query(sql), |query, value| query.bind(Untyped(value.clone())));
-                // Poolers between us and the server do not know named statements.
-                collect(query.persistent(false).fetch(connection), postgres_row).await
-            }
+            Self::Postgres(connection) => match postgres_rows(connection, statement, values).await {
+                Err(error) if is_lost_statement(&error) => postgres_rows(connection, statement, values).await,
+                answer => answer,
+            },
             Self::Sqlite(connection) => {
-                let query = values.iter().fold(sqlx::query(sql), |query, value| query.bind(value.clone()));
+                let query = values.iter().fold(sqlx::query(sql()), |query, value| query.bind(value.clone()));
                 collect(query.fetch(connection), sqlite_row).await
             }
         }
     }
+}
+
+async fn postgres_rows(
+    connection: &mut PgConnection,
+    statement: &str,
+    values: &[String],
+) -> Result<Option<Vec<Columns>>, sqlx::Error> {
+    let sql = AssertSqlSafe(statement.to_owned());
+    let query = values.iter().fold(sqlx::query(sql), |query, value| query.bind(Untyped(value.clone())));
+    // Poolers between us and the server do not know named statements.
+    collect(query.persistent(false).fetch(connection), postgres_row).await
+}
+
+/// What sqlx asks the server about a type that it does not know (`citext`) takes an unnamed statement's place.
+/// Once: then the connection knows the type.
+fn is_lost_statement(error: &sqlx::Error) -> bool {
+    const INVALID_STATEMENT_NAME: &str = "26000";
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(INVALID_STATEMENT_NAME))
 }
 
 async fn collect<R>(
