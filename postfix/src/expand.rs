@@ -7,6 +7,7 @@
 //! itself does not start.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::cmp::Ordering;
 
 use crate::lines::is_blank;
@@ -14,12 +15,21 @@ use crate::lines::is_blank;
 /// How deeply values may refer to values.
 const MAX_DEPTH: usize = 100;
 
+/// The most that the references of one value may bring in, in bytes and names. Values that refer twice to
+/// values that refer twice, and so on, are short to write and would never end.
+const MAX_WORK: usize = 1024 * 1024;
+
 /// Why a value cannot be expanded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExpandError {
     /// A value refers to itself, or values refer to values too deeply.
     #[error("unreasonable nesting at {0:?}: does a parameter refer to itself?")]
     Nesting(String),
+    /// Values that refer to values come to more than anybody means.
+    #[error(
+        "its references come to more than {MAX_WORK} bytes and names: do parameters refer to each other many times?"
+    )]
+    TooLarge,
     /// `${` or `$(` without its end, or `{` without `}`.
     #[error("unbalanced parentheses or braces in {0:?}")]
     Unbalanced(String),
@@ -48,16 +58,24 @@ pub enum ExpandError {
 /// Expands `value`. `lookup` gives the unexpanded value of a parameter, `None` if it is not defined.
 pub fn expand<'a>(value: &str, lookup: &dyn Fn(&str) -> Option<Cow<'a, str>>) -> Result<String, ExpandError> {
     let mut out = String::with_capacity(value.len());
-    Expander { lookup }.text(value, 0, &mut out)?;
+    Expander { lookup, work: Cell::new(0) }.text(value, 0, &mut out)?;
     Ok(out)
 }
 
 struct Expander<'l, 'a> {
     lookup: &'l dyn Fn(&str) -> Option<Cow<'a, str>>,
+    /// What was written and followed so far.
+    work: Cell<usize>,
 }
 
 impl Expander<'_, '_> {
     fn text(&self, value: &str, depth: usize, out: &mut String) -> Result<(), ExpandError> {
+        if depth > 0 {
+            self.work.set(self.work.get().saturating_add(value.len() + 1));
+            if self.work.get() > MAX_WORK {
+                return Err(ExpandError::TooLarge);
+            }
+        }
         let mut rest = value;
         while let Some(dollar) = rest.find('$') {
             out.push_str(&rest[..dollar]);
@@ -219,8 +237,11 @@ fn braced(text: &str) -> Result<(&str, &str), ExpandError> {
     Ok((inside, rest.trim_start_matches(is_blank)))
 }
 
-/// The inside of the pair that `text` begins with, and what follows it.
+/// The inside of the pair that `text` begins with, and what follows it; `None` if it begins with none.
 pub(crate) fn enclosed(text: &str, open: u8, close: u8) -> Option<(&str, &str)> {
+    if text.as_bytes().first() != Some(&open) {
+        return None;
+    }
     let mut depth = 0usize;
     for (index, byte) in text.bytes().enumerate() {
         if byte == open {

@@ -81,6 +81,27 @@ fn what_postfix_refuses_is_refused() {
     assert!(matches!(expand("$self", &lookup), Err(ExpandError::Nesting(_))));
 }
 
+#[test]
+fn only_text_that_begins_with_the_pair_is_enclosed() {
+    assert_eq!(enclosed("{a {b}} c", b'{', b'}'), Some(("a {b}", " c")));
+    for text in ["", "}", "a}", " {a}", "{a", "{a {b}"] {
+        assert_eq!(enclosed(text, b'{', b'}'), None, "{text}");
+    }
+}
+
+#[test]
+fn values_that_grow_with_each_reference_are_refused_in_moderate_time() {
+    // Short to write; 2^26 names to follow, and nothing or as much to write.
+    for end in ["", "xxxxxxxx"] {
+        let doubling = |name: &str| {
+            let next = char::from(name.as_bytes()[0] + 1);
+            Some(Cow::Owned(if next > 'z' { end.to_owned() } else { format!("${next}${next}") }))
+        };
+        assert_eq!(expand("$a", &doubling), Err(ExpandError::TooLarge));
+        assert_eq!(expand("$v", &doubling).map(|value| value.len()), Ok(16 * end.len()));
+    }
+}
+
 proptest! {
     #[test]
     fn text_without_a_dollar_is_itself(text in "[^$]*") {

@@ -8,6 +8,7 @@
 //! - [`expand()`]: `$name` and its conditional forms;
 //! - [`Configuration`], [`View`]: parameters over Postfix's defaults, as a service sees them;
 //! - [`Tables`], [`Table`]: lookup tables;
+//! - [`MatchList`]: lists of patterns;
 //! - [`policy`]: which restriction lists ask which policy service;
 //! - [`Resolver`]: the questions, each [`Answer`] with its [`Evidence`].
 //!
@@ -37,7 +38,7 @@ pub use config::{Configuration, Origin, ReadError, View, machine_name};
 pub use defaults::known_parameters;
 pub use expand::{ExpandError, expand};
 pub use fault::Fault;
-pub use list::split_list;
+pub use list::{MatchList, Reading, Subdomains, split_list};
 pub use maincf::{Assignment, MainCf};
 pub use mastercf::{MasterCf, Service, ServiceName};
 pub use resolver::{Owners, Resolver, State, spellings};

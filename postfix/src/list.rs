@@ -21,7 +21,7 @@ use crate::tables::{Table, Tables};
 
 /// How a name is compared with the patterns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Subdomains {
+pub enum Subdomains {
     /// Exact names only.
     None,
     /// `example.com` also matches its subdomains.
@@ -32,7 +32,7 @@ pub(crate) enum Subdomains {
 
 /// A parsed match list.
 #[derive(Debug)]
-pub(crate) struct MatchList {
+pub struct MatchList {
     parameter: String,
     subdomains: Subdomains,
     patterns: Vec<Pattern>,
@@ -59,7 +59,7 @@ enum Pattern {
 
 /// What a list's reading leaves besides the list.
 #[derive(Debug, Default)]
-pub(crate) struct Reading {
+pub struct Reading {
     /// Files that were read, or would have been.
     pub files: BTreeSet<PathBuf>,
     /// What is odd about a pattern.
@@ -241,6 +241,16 @@ pub fn split_list(value: &str) -> Vec<&str> {
         words.push(&value[begin..at]);
     }
     words
+}
+
+/// Whether a `{` of the list has no `}`: all that is written behind it would belong to its word.
+pub(crate) fn is_unclosed(value: &str) -> bool {
+    let depth = |depth: usize, byte| match byte {
+        b'{' => depth + 1,
+        b'}' => depth.saturating_sub(1),
+        _ => depth,
+    };
+    split_list(value).last().is_some_and(|word| word.bytes().fold(0, depth) > 0)
 }
 
 #[cfg(test)]

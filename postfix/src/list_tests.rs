@@ -85,6 +85,9 @@ fn words_are_separated_by_commas_and_white_space() {
     assert_eq!(split_list("{a {b c} d} e}"), ["{a {b c} d}", "e}"]);
     assert_eq!(split_list("a {b"), ["a", "{b"]);
     assert!(split_list(" ,\t").is_empty());
+    for (list, unclosed) in [("a {b", true), ("{a {b} c, d", true), ("{a} }{b}", false), ("a} b", false), ("", false)] {
+        assert_eq!(is_unclosed(list), unclosed, "{list}");
+    }
 }
 
 fn tables() -> Tables {

@@ -27,7 +27,7 @@ pub struct Settings {
     pub hostname: Option<String>,
     /// The longest time that one look-up in a table may take.
     pub table_timeout: Duration,
-    /// How many `postmap` processes may run at a time.
+    /// How many `postmap` processes may run at a time; 0: none is started.
     pub max_children: usize,
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::config::Configuration;
 use crate::fault::Fault;
-use crate::list::split_list;
+use crate::list::{is_unclosed, split_list};
 
 use super::restrictions::{Section, consultations, is_same_endpoint};
 
@@ -85,6 +85,10 @@ pub fn connect(
         // Postfix's default goes on: written as it is for this compatibility_level.
         None => squeezed(&view.get(parameter).map_err(EditError::Faulty)?),
     };
+    if is_unclosed(&present) {
+        let what = format!("a {{ has no }} in {present:?}: what is added would belong to it");
+        return Err(EditError::Faulty(view.fault(parameter, what)));
+    }
     let ask = format!("check_policy_service {endpoint}");
     let mut after = match place {
         _ if present.is_empty() => ask,
@@ -183,8 +187,10 @@ fn removed(list: &str, endpoint: &str, queue_directory: &str) -> String {
     after
 }
 
+/// White space made one blank, where it is what separates words (a form feed is not).
 fn squeezed(value: &str) -> String {
-    value.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+    let words = value.split([' ', '\t', '\r', '\n']).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -113,3 +113,20 @@ fn an_endpoint_with_settings_is_the_same_endpoint() {
     let class = "smtpd_restriction_classes = mine\nmine = check_policy_service inet:127.0.0.1:3579\nsmtpd_data_restrictions = mine";
     assert!(matches!(disconnect(&configuration(class), Section::Data, OURS), Err(EditError::Elsewhere(..))));
 }
+
+#[test]
+fn white_space_that_separates_no_words_stays_in_its_word() {
+    let main = "smtpd_data_restrictions = permit_my\x0cnetworks,\t permit";
+    let edit = connect(&configuration(main), Section::Data, OURS, Place::First).unwrap();
+    assert!(edit.after.ends_with(", permit_my\x0cnetworks, permit"), "{edit:?}");
+}
+
+#[test]
+fn a_list_with_an_open_brace_is_not_added_to() {
+    // Postfix would take what is added for a part of the braced word, and ask nobody.
+    let main = "smtpd_data_restrictions = check_policy_service { inet:127.0.0.1:99, timeout = 20s";
+    for place in [Place::First, Place::Last] {
+        let error = connect(&configuration(main), Section::Data, OURS, place).unwrap_err();
+        assert!(matches!(&error, EditError::Faulty(fault) if fault.line == Some(1)), "{error}");
+    }
+}

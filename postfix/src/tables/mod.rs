@@ -12,6 +12,7 @@ mod open;
 mod patterns;
 mod posix;
 mod postmap;
+#[cfg(feature = "databases")]
 mod sql;
 mod text;
 mod users;
@@ -80,6 +81,7 @@ enum Kind {
     Union(Vec<Arc<Table>>),
     /// Each table is asked for the value of the one before.
     Pipe(Vec<Arc<Table>>),
+    #[cfg(feature = "databases")]
     Sql(Box<sql::SqlTable>),
     /// It could not be opened, and why.
     Broken(String),
@@ -207,6 +209,7 @@ impl Table {
             Kind::Socketmap(peer, name) => network::ask_socketmap(peer, name, key).await?,
             Kind::Union(tables) => union(tables, key).await?,
             Kind::Pipe(tables) => pipe(tables, key).await?,
+            #[cfg(feature = "databases")]
             Kind::Sql(table) => return table.get(&self.shared.folded(text)).await,
             Kind::Broken(why) => return Err(TableError(why.clone())),
             Kind::Postmap => return Ok(Asked::NotSure),
@@ -247,7 +250,8 @@ pub struct Tables {
 
 impl Tables {
     /// Tables of the configuration in `config_directory`. `timeout` is the longest time of one look-up,
-    /// `max_children` the most `postmap` processes at a time, `utf8` Postfix's `smtputf8_enable`.
+    /// `max_children` the most `postmap` processes at a time (0: none is started, and what would be asked of
+    /// one could not be asked), `utf8` Postfix's `smtputf8_enable`.
     pub fn new(config_directory: PathBuf, timeout: Duration, max_children: usize, utf8: bool) -> Self {
         let postmap = Postmap::new(config_directory, max_children);
         Self { shared: Arc::new(Shared { postmap, timeout, utf8 }), open: Mutex::default() }

@@ -8,7 +8,9 @@ use crate::lines::is_blank;
 use crate::list::split_list;
 
 use super::patterns::Syntax;
-use super::{Counts, Kind, Table, Tables, address, network, patterns, sql, text, users};
+#[cfg(feature = "databases")]
+use super::sql;
+use super::{Counts, Kind, Table, Tables, address, network, patterns, text, users};
 
 /// How many times `proxy:` is taken off, and tables stand inside tables.
 const MAX_PREFIXES: usize = 3;
@@ -77,6 +79,7 @@ fn open_type(tables: &Tables, kind: &str, name: &str) -> (Kind, bool) {
         }
         // Without a path its parameters stand in main.cf.
         "mysql" | "pgsql" | "sqlite" if !name.starts_with(['/', '.']) => Ok(Kind::Postmap),
+        #[cfg(feature = "databases")]
         "mysql" | "pgsql" | "sqlite" => {
             read(name).and_then(|text| sql::open(tables, kind, name, &text)).map(|opened| match opened {
                 Some(table) => Kind::Sql(Box::new(table)),

@@ -168,8 +168,10 @@ impl Translator<'_> {
     }
 
     fn class(&mut self) -> Option<()> {
-        let end = self.rest.windows(2).position(|two| two == b":]")?;
-        let name = std::str::from_utf8(&self.rest[1..end]).ok()?;
+        // Behind the first colon, which is not also the one that ends the name: `[[:]`.
+        let rest = self.rest.strip_prefix(b":")?;
+        let end = rest.windows(2).position(|two| two == b":]")?;
+        let name = std::str::from_utf8(&rest[..end]).ok()?;
         let names = [
             "alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "xdigit",
         ];
@@ -177,7 +179,7 @@ impl Translator<'_> {
             return None;
         }
         self.out.push_str(&format!("[:{name}:]"));
-        self.rest = &self.rest[end + 2..];
+        self.rest = &rest[end + 2..];
         Some(())
     }
 }
@@ -236,6 +238,9 @@ mod tests {
             "*a",
             "^*",
             "[[:foo:]]",
+            "[[:]",
+            "[[:]{2}|a",
+            "[[::]]",
             "[a",
             "a\\",
         ] {

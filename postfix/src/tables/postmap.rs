@@ -24,14 +24,14 @@ pub(super) struct Postmap {
 
 impl Postmap {
     pub fn new(config_directory: PathBuf, max_children: usize) -> Self {
-        let children = Semaphore::new(max_children.max(1));
-        Self { program: find_program("postmap", None), config_directory, children }
+        let program = if max_children == 0 { None } else { find_program("postmap", None) };
+        Self { program, config_directory, children: Semaphore::new(max_children) }
     }
 
     /// The value of `key` in `table`.
     pub async fn ask(&self, table: &str, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
         let Some(program) = &self.program else {
-            return Err(TableError("the program postmap was not found".to_owned()));
+            return Err(TableError("postmap has to be asked, and is not found or not allowed".to_owned()));
         };
         if key.contains(&b'\n') || key.contains(&0) {
             return Err(TableError("a key with a line end cannot be asked of postmap".to_owned()));
