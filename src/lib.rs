@@ -14,5 +14,6 @@ mod program;
 pub mod registry;
 pub mod signals;
 pub mod systemd;
+pub mod upgrade;
 
 pub use program::Builder;

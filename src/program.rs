@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actors::module::ModuleType;
@@ -17,6 +18,7 @@ use crate::config::{self, Settings};
 use crate::control::protocol::Command;
 use crate::log::{Logging, Setting};
 use crate::registry::Registry;
+use crate::upgrade::{Inherited, Predecessor};
 use crate::{detach, limits};
 
 /// What `-s` waits for its answer.
@@ -84,16 +86,29 @@ impl Builder {
             Ok(flags) => flags,
             Err(exit) => return exit.into(),
         };
-        match self.obey(flags) {
+        // Before anything starts a thread.
+        let inherited = match flags.mode() {
+            Mode::Serve if !flags.detach || detach::is_child() => Inherited::take(),
+            _ => Ok(Inherited::default()),
+        };
+        let mut predecessor = None;
+        let outcome = inherited.and_then(|inherited| {
+            predecessor.clone_from(&inherited.predecessor);
+            self.obey(flags, inherited, &predecessor)
+        });
+        match outcome {
             Ok(exit) => exit.into(),
             Err(failure) => {
+                if let Some(predecessor) = predecessor {
+                    predecessor.failed(&failure);
+                }
                 failure.say("valvulad");
                 failure.exit.into()
             }
         }
     }
 
-    fn obey(self, flags: Flags) -> Result<Exit, Failure> {
+    fn obey(self, flags: Flags, inherited: Inherited, predecessor: &Option<Arc<Predecessor>>) -> Result<Exit, Failure> {
         match flags.mode() {
             Mode::Status => return show_status(&flags),
             Mode::Serve if flags.detach && !detach::is_child() => return detach(),
@@ -104,7 +119,7 @@ impl Builder {
         }
         let settings = self.load(&flags.config)?;
         match flags.mode() {
-            Mode::Serve => self.serve(&flags, settings),
+            Mode::Serve => self.serve(&flags, settings, inherited, predecessor),
             Mode::CheckConfig => {
                 exit::print(&format!("{}: the configuration is good", flags.config.display()));
                 Ok(Exit::Good)
@@ -131,7 +146,13 @@ impl Builder {
         }
     }
 
-    fn serve(self, flags: &Flags, settings: Settings) -> Result<Exit, Failure> {
+    fn serve(
+        self,
+        flags: &Flags,
+        settings: Settings,
+        inherited: Inherited,
+        predecessor: &Option<Arc<Predecessor>>,
+    ) -> Result<Exit, Failure> {
         let setting = Setting {
             on_stderr: flags.debug.then_some(Level::Debug),
             at_least: flags.verbose.then_some(Level::Trace),
@@ -150,12 +171,17 @@ impl Builder {
             }
         };
         let source = boot::Source { path: flags.config.clone(), registry: self.registry };
-        let ended = boot::run(source, settings, &logging, ready);
+        let ended = boot::run(source, settings, inherited, &logging, ready);
         logging.flush();
         match ended {
             Ok(()) => Ok(Exit::Good),
             // It is in the log, and the log was standard error.
-            Err(failure) if logging.is_on_stderr() => Ok(failure.exit),
+            Err(failure) if logging.is_on_stderr() => {
+                if let Some(predecessor) = predecessor {
+                    predecessor.failed(&failure);
+                }
+                Ok(failure.exit)
+            }
             Err(failure) => Err(failure),
         }
     }

@@ -54,6 +54,11 @@ impl Manager {
         self.tell("STOPPING=1\nSTATUS=finishing requests");
     }
 
+    /// Another process is the service from now on.
+    pub fn main_process(&self, pid: u32) {
+        self.tell(&format!("MAINPID={pid}"));
+    }
+
     /// The daemon is alive: to be called more often than [`watchdog`] says.
     pub fn alive(&self) {
         self.tell("WATCHDOG=1");
@@ -120,6 +125,8 @@ mod tests {
         assert!(reloading.starts_with("RELOADING=1\n") && stamp.parse::<u64>().unwrap() > 0, "{reloading}");
         manager.alive();
         assert_eq!(receive(&systemd), "WATCHDOG=1");
+        manager.main_process(42);
+        assert_eq!(receive(&systemd), "MAINPID=42");
     }
 
     #[test]

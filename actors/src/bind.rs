@@ -5,6 +5,7 @@
 //! action at once instead of waiting for a daemon that still loads.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +26,7 @@ pub struct BindError {
     pub name: Arc<str>,
     /// What it was to listen on.
     pub endpoint: String,
-    /// What failed: `bind`, `listen on`.
+    /// What failed: `bind`, `listen on`, `take over the socket of`.
     pub what: &'static str,
     /// Why.
     pub why: String,
@@ -38,6 +39,7 @@ pub struct Bound {
     endpoint: Endpoint,
     file: Option<OwnFile>,
     name: Arc<str>,
+    suspended: bool,
 }
 
 /// A unix socket's file, removed when the listener ends, if it is still this listener's.
@@ -46,6 +48,9 @@ struct OwnFile {
     path: PathBuf,
     inode: u64,
 }
+
+/// The number of no file.
+const NO_FILE: u64 = 0;
 
 impl Drop for OwnFile {
     fn drop(&mut self) {
@@ -89,13 +94,59 @@ impl Bound {
                     Ok((socket, Endpoint::Tcp(bound)))
                 };
                 let (socket, endpoint) = bind().map_err(|error| failed(error.to_string()))?;
-                Ok(Self { socket, endpoint, file: None, name: settings.name.clone() })
+                Ok(Self { socket, endpoint, file: None, name: settings.name.clone(), suspended: false })
             }
             Endpoint::Unix(path) => {
                 let (socket, file) = bind_file(path, &settings.file).map_err(failed)?;
                 let endpoint = settings.endpoint.clone();
-                Ok(Self { socket, endpoint, file: Some(file), name: settings.name.clone() })
+                Ok(Self { socket, endpoint, file: Some(file), name: settings.name.clone(), suspended: false })
             }
+        }
+    }
+
+    /// Takes a socket that is listened on already: by the service manager, or by the daemon whose place this
+    /// one takes. With `own_file` the file of a unix socket is removed when the listener ends; `suspended`
+    /// is what an operator has ordered.
+    ///
+    /// # Errors
+    /// It is not the socket of this address.
+    pub fn adopt(
+        settings: &ListenerSettings,
+        socket: OwnedFd,
+        own_file: bool,
+        suspended: bool,
+    ) -> Result<Self, BindError> {
+        let socket = Socket::from(socket);
+        let take = || -> io::Result<(Endpoint, Option<OwnFile>)> {
+            socket.set_nonblocking(true)?;
+            let address = socket.local_addr()?;
+            match &settings.endpoint {
+                Endpoint::Tcp(wanted) => {
+                    let found = address.as_socket().filter(|found| wanted.port() == 0 || found == wanted);
+                    let found = found.ok_or_else(|| io::Error::other("it is bound elsewhere"))?;
+                    Ok((Endpoint::Tcp(found), None))
+                }
+                Endpoint::Unix(path) => {
+                    if address.as_pathname() != Some(path) {
+                        return Err(io::Error::other("it is bound elsewhere"));
+                    }
+                    let file = match own_file {
+                        // Not before it is listened on: until then it is the other daemon's.
+                        true => Some(OwnFile { path: path.clone(), inode: NO_FILE }),
+                        false => None,
+                    };
+                    Ok((settings.endpoint.clone(), file))
+                }
+            }
+        };
+        match take() {
+            Ok((endpoint, file)) => Ok(Self { socket, endpoint, file, name: settings.name.clone(), suspended }),
+            Err(error) => Err(BindError {
+                name: settings.name.clone(),
+                endpoint: settings.endpoint.to_string(),
+                what: "take over the socket of",
+                why: error.to_string(),
+            }),
         }
     }
 
@@ -106,9 +157,12 @@ impl Bound {
 
     /// Begins to listen: from here on the kernel takes connections.
     pub(crate) fn listen(self) -> Result<Listening, BindError> {
-        let Self { socket, endpoint, file, name } = self;
+        let Self { socket, endpoint, mut file, name, suspended } = self;
+        if let Some(file) = &mut file {
+            file.inode = inode(&file.path).unwrap_or(NO_FILE);
+        }
         match socket.listen(BACKLOG) {
-            Ok(()) => Ok(Listening { socket, endpoint, name, _file: file }),
+            Ok(()) => Ok(Listening { socket, endpoint, name, file, suspended }),
             Err(error) => {
                 Err(BindError { name, endpoint: endpoint.to_string(), what: "listen on", why: error.to_string() })
             }
@@ -122,7 +176,8 @@ pub(crate) struct Listening {
     socket: Socket,
     endpoint: Endpoint,
     name: Arc<str>,
-    _file: Option<OwnFile>,
+    file: Option<OwnFile>,
+    suspended: bool,
 }
 
 /// What accepts.
@@ -139,6 +194,23 @@ impl Listening {
     /// The name of its listener.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it is not to be accepted on until an operator says so.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.suspended
+    }
+
+    /// A second handle, and whether the file of a unix socket goes with this one.
+    pub(crate) fn duplicate(&self) -> io::Result<(OwnedFd, bool)> {
+        Ok((self.socket.try_clone()?.into(), self.file.is_some()))
+    }
+
+    /// Leaves the file of a unix socket where it is.
+    pub(crate) fn disown(&mut self) {
+        if let Some(file) = &mut self.file {
+            file.inode = NO_FILE;
+        }
     }
 
     /// An acceptor on the current thread's reactor. Each restart of the port makes a new one.

@@ -43,4 +43,4 @@ pub mod watch;
 mod worker;
 
 pub use bind::{BindError, Bound};
-pub use runtime::{OrderError, ReadyModule, Restarted, Runtime};
+pub use runtime::{Connected, OrderError, ReadyModule, Restarted, Runtime, SharedSocket};

@@ -8,6 +8,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -51,6 +52,10 @@ impl PortState {
 pub(crate) struct SharedState(AtomicU8);
 
 impl SharedState {
+    pub(crate) fn new(suspended: bool) -> Self {
+        Self(AtomicU8::new(u8::from(suspended)))
+    }
+
     fn set(&self, state: PortState) {
         self.0.store(state as u8, Ordering::Relaxed);
     }
@@ -75,6 +80,26 @@ pub(crate) struct Resume;
 #[rtype(result = "()")]
 pub(crate) struct End;
 
+/// Stop accepting for a while, whatever operators say.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Pause;
+
+/// The end of [`Pause`].
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Unpause;
+
+/// A second handle of the socket, and whether the file of a unix socket is removed at its end.
+#[derive(Message)]
+#[rtype(result = "io::Result<(OwnedFd, bool)>")]
+pub(crate) struct Duplicate;
+
+/// The file of a unix socket is somebody else's now.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Disown;
+
 /// Say something: an actor that hangs can't.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -94,6 +119,7 @@ pub(crate) struct Port {
     workers: Vec<Addr<Worker>>,
     probes: Arc<Probes>,
     accepting: Option<SpawnHandle>,
+    paused: bool,
     health: Arc<crate::supervise::Health>,
     log: Logger,
 }
@@ -107,11 +133,11 @@ impl Port {
         health: Arc<crate::supervise::Health>,
         log: Logger,
     ) -> Self {
-        Self { id, listening, seats, state, workers, probes, accepting: None, health, log }
+        Self { id, listening, seats, state, workers, probes, accepting: None, paused: false, health, log }
     }
 
     fn accept(&mut self, context: &mut Context<Self>) {
-        if self.accepting.is_some() {
+        if self.accepting.is_some() || self.paused || self.state.get() == PortState::Suspended {
             return;
         }
         match self.listening.acceptor() {
@@ -141,9 +167,7 @@ impl Actor for Port {
             error!(self.log, "listener cannot accept connections"; "address" => %self.listening.endpoint());
             return;
         }
-        if self.state.get() == PortState::Listening {
-            self.accept(context);
-        }
+        self.accept(context);
     }
 }
 
@@ -189,6 +213,42 @@ impl Handler<End> for Port {
     fn handle(&mut self, _: End, context: &mut Self::Context) {
         self.health.retire();
         context.stop();
+    }
+}
+
+impl Handler<Pause> for Port {
+    type Result = ();
+
+    fn handle(&mut self, _: Pause, context: &mut Self::Context) {
+        self.paused = true;
+        if let Some(accepting) = self.accepting.take() {
+            context.cancel_future(accepting);
+        }
+    }
+}
+
+impl Handler<Unpause> for Port {
+    type Result = ();
+
+    fn handle(&mut self, _: Unpause, context: &mut Self::Context) {
+        self.paused = false;
+        self.accept(context);
+    }
+}
+
+impl Handler<Duplicate> for Port {
+    type Result = io::Result<(OwnedFd, bool)>;
+
+    fn handle(&mut self, _: Duplicate, _: &mut Self::Context) -> Self::Result {
+        self.listening.duplicate()
+    }
+}
+
+impl Handler<Disown> for Port {
+    type Result = ();
+
+    fn handle(&mut self, _: Disown, _: &mut Self::Context) {
+        self.listening.disown();
     }
 }
 

@@ -28,8 +28,11 @@ use crate::worker::{EndSessions, Flush, Install, Loaded, PortId, Replica, Worker
 
 mod checking;
 mod explaining;
+mod handing_over;
 mod orders;
 mod reporting;
+
+pub use handing_over::{Connected, SharedSocket};
 
 /// How often it is looked whether the last request in hand is answered, while stopping.
 const POLL: Duration = Duration::from_millis(10);
@@ -123,6 +126,7 @@ struct Shared {
     stats_health: Arc<Health>,
     inside: Mutex<Inside>,
     next_port: AtomicUsize,
+    next_worker: AtomicUsize,
     started: Instant,
     version: String,
     probes: Arc<Probes>,
@@ -171,6 +175,7 @@ impl Runtime {
             stats_health,
             inside: Mutex::default(),
             next_port: AtomicUsize::new(0),
+            next_worker: AtomicUsize::new(0),
             started: Instant::now(),
             version: version.to_owned(),
             probes: Arc::default(),
@@ -274,7 +279,7 @@ impl Runtime {
 
     fn open_port(&self, id: PortId, settings: Arc<ListenerSettings>, socket: crate::bind::Listening) -> PortEntry {
         let seats = Seats::new(settings.max_connections, settings.allow.clone());
-        let state = Arc::new(SharedState::default());
+        let state = Arc::new(SharedState::new(socket.is_suspended()));
         let workers: Vec<_> = self.0.workers.iter().map(|worker| worker.address.clone()).collect();
         let log = self.log_of(&settings);
         let bound = socket.endpoint().clone();
@@ -306,12 +311,6 @@ impl Runtime {
     pub fn modules(&self) -> Vec<(Arc<ModuleSettings>, Arc<dyn Module>)> {
         let inside = self.0.inside.lock();
         inside.modules.iter().map(|loaded| (loaded.settings.clone(), loaded.module.clone())).collect()
-    }
-
-    /// Whether some port is down: it cannot accept, and its restarts are used up.
-    pub fn a_port_is_down(&self) -> Option<Arc<str>> {
-        let inside = self.0.inside.lock();
-        inside.ports.iter().find(|port| port.health.is_down()).map(|port| port.settings.name.clone())
     }
 
     async fn totals(&self) -> Totals {
@@ -365,8 +364,12 @@ impl PortEntry {
     /// Whether it is the listener of `settings`: that of the same address. Port 0 is another port each
     /// time, so that there the name says which.
     fn serves(&self, settings: &ListenerSettings) -> bool {
-        let port_0 = matches!(settings.endpoint, libvalvula::Endpoint::Tcp(address) if address.port() == 0);
-        self.settings.endpoint == settings.endpoint && (!port_0 || self.settings.name == settings.name)
+        self.is_at(&settings.name, &settings.endpoint)
+    }
+
+    fn is_at(&self, name: &str, endpoint: &libvalvula::Endpoint) -> bool {
+        let port_0 = matches!(endpoint, libvalvula::Endpoint::Tcp(address) if address.port() == 0);
+        self.settings.endpoint == *endpoint && (!port_0 || *self.settings.name == *name)
     }
 
     /// A listener goes by its name and by its address, as written and as bound.

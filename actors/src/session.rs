@@ -8,7 +8,7 @@
 //! Anything malformed ends this connection without an answer, as Postfix itself does with trouble: it
 //! reconnects once, then uses `smtpd_policy_service_default_action`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,12 +16,14 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use bytes::BytesMut;
 use libvalvula::{Frame, PolicyCodec};
 use slog::{debug, error, info, warn};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::budget::Share;
 use crate::chain::Ending;
 use crate::module::Query;
+use crate::runtime::Connected;
 use crate::seat::Seat;
 use crate::socket::Socket;
 use crate::worker::PortOnWorker;
@@ -45,11 +47,17 @@ pub(crate) struct Record {
     pub(crate) doing: Cell<Doing>,
     pub(crate) since: Cell<Instant>,
     closing: Cell<bool>,
+    park: RefCell<Option<UnboundedSender<Connected>>>,
 }
 
 impl Record {
     pub(crate) fn new() -> Rc<Self> {
-        Rc::new(Self { doing: Cell::new(Doing::Idle), since: Cell::new(Instant::now()), closing: Cell::new(false) })
+        Rc::new(Self {
+            doing: Cell::new(Doing::Idle),
+            since: Cell::new(Instant::now()),
+            closing: Cell::new(false),
+            park: RefCell::default(),
+        })
     }
 
     fn now(&self, doing: Doing, since: Instant) {
@@ -62,6 +70,11 @@ impl Record {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Drain;
+
+/// Hand this connection over there as soon as it is between two requests; none: keep it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Park(pub(crate) Option<UnboundedSender<Connected>>);
 
 /// Close this connection now.
 #[derive(Message)]
@@ -76,6 +89,7 @@ pub(crate) struct Session {
     record: Rc<Record>,
     port: Rc<PortOnWorker>,
     conversation: Option<Conversation>,
+    socket: Rc<Socket>,
     peer: String,
 }
 
@@ -88,16 +102,16 @@ impl Session {
         left: impl Drop + 'static,
     ) -> Self {
         let peer = socket.peer();
-        let share = Share::of(&port.budget);
+        let (share, socket) = (Share::of(&port.budget), Rc::new(socket));
         let conversation = Conversation {
-            socket,
+            socket: socket.clone(),
             seat,
             share,
             port: port.clone(),
             record: record.clone(),
             _left: Box::new(Left(left)),
         };
-        Self { record, port, conversation: Some(conversation), peer }
+        Self { record, port, conversation: Some(conversation), socket, peer }
     }
 }
 
@@ -123,6 +137,7 @@ impl Session {
     fn log_end(&self, end: &End) {
         let log = self.port.log();
         match end {
+            End::Parked => debug!(log, "connection handed over"; "peer" => &self.peer),
             End::Closed => debug!(log, "connection closed"; "peer" => &self.peer),
             // What a peer does is no fault of ours.
             End::Lost(error) => debug!(log, "connection lost"; "peer" => &self.peer, "error" => %error),
@@ -155,6 +170,37 @@ impl Handler<Drain> for Session {
     }
 }
 
+impl Handler<Park> for Session {
+    type Result = ();
+
+    fn handle(&mut self, Park(to): Park, context: &mut Self::Context) {
+        self.record.park.replace(to);
+        if self.record.doing.get() == Doing::Idle && self.record.is_parked(&self.socket, &self.port) {
+            self.log_end(&End::Parked);
+            context.stop();
+        }
+    }
+}
+
+impl Record {
+    /// Hands the connection over, if it is to be: nothing of a request may have been read from it. It stays
+    /// where it can't be handed over.
+    fn is_parked(&self, socket: &Socket, port: &PortOnWorker) -> bool {
+        let Some(to) = self.park.take() else { return false };
+        let settings = port.settings();
+        match socket.duplicate() {
+            Ok(socket) => {
+                let (listener, endpoint) = (settings.name.clone(), settings.endpoint.clone());
+                to.send(Connected { listener, endpoint, socket }).is_ok()
+            }
+            Err(error) => {
+                warn!(port.log(), "a connection could not be handed over"; "error" => %error);
+                false
+            }
+        }
+    }
+}
+
 impl Handler<Close> for Session {
     type Result = ();
 
@@ -171,6 +217,8 @@ impl Handler<Close> for Session {
 enum End {
     /// By the client between requests, by `checkserver`, by `on_failure`, or because the session drains.
     Closed,
+    /// Another daemon goes on with it.
+    Parked,
     /// The socket failed.
     Lost(std::io::Error),
     /// Requests on their way hold all the memory they may.
@@ -181,7 +229,7 @@ enum End {
 
 /// The dialogue on one connection.
 struct Conversation {
-    socket: Socket,
+    socket: Rc<Socket>,
     seat: Seat,
     /// Of the memory for requests.
     share: Share,
@@ -212,6 +260,9 @@ impl Conversation {
                 }
                 Ok(None) => {}
                 Err(fault) => return End::Malformed(fault.to_string()),
+            }
+            if inbox.is_empty() && self.record.is_parked(&self.socket, &self.port) {
+                return End::Parked;
             }
             if self.record.closing.get() {
                 return End::Closed;

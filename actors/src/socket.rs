@@ -1,6 +1,7 @@
 //! One connection's socket, TCP or unix, and its way from the acceptor to a worker.
 
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use bytes::BytesMut;
 use tokio::net::{TcpStream, UnixStream};
@@ -75,6 +76,14 @@ impl Socket {
             }
         }
         Ok(())
+    }
+
+    /// A second handle: the connection lives until both are closed.
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd().try_clone_to_owned(),
+            Self::Unix(stream) => stream.as_fd().try_clone_to_owned(),
+        }
     }
 
     /// Who is at the other end, for the log.

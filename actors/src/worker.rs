@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, MessageResult, Supervised};
 use slog::{Logger, error, o};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 use crate::budget::Budget;
@@ -20,9 +21,10 @@ use crate::log_limit::LogLimit;
 use crate::mail::post;
 use crate::module::Module;
 use crate::module_actor::{ModuleActor, Replace, Route};
+use crate::runtime::Connected;
 use crate::runtime_settings::{ListenerSettings, ModuleSettings};
 use crate::seat::Seat;
-use crate::session::{Close, Doing, Drain, Record, Session};
+use crate::session::{Close, Doing, Drain, Park, Record, Session};
 use crate::socket::{Accepted, Socket};
 use crate::stats::{Batch, Ledger, Owner, Slot, Stats, Tally};
 use crate::supervise::{Health, Restart};
@@ -84,6 +86,11 @@ pub(crate) struct EndSessions {
     pub(crate) port: Option<PortId>,
     pub(crate) at_once: bool,
 }
+
+/// Send each connection there as soon as it is between two requests; none: keep them.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ParkSessions(pub(crate) Option<UnboundedSender<Connected>>);
 
 /// Send what is written in the ledger to the Stats actor now.
 #[derive(Message)]
@@ -320,6 +327,16 @@ impl Handler<EndSessions> for Worker {
             } else {
                 post(&known.address, Drain);
             }
+        }
+    }
+}
+
+impl Handler<ParkSessions> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, ParkSessions(to): ParkSessions, _: &mut Self::Context) {
+        for known in self.sessions.borrow().values() {
+            post(&known.address, Park(to.clone()));
         }
     }
 }

@@ -130,6 +130,7 @@ async fn carry_out(service: &Arc<Service>, command: Command) -> Reply {
         Command::Reload => {
             service.reload().await.map_err(|lines| Refusal::new(Code::Failed, lines.join("\n"))).and_then(done)
         }
+        Command::Upgrade => service.upgrade().await.map_err(|why| Refusal::new(Code::Failed, why)).and_then(done),
         Command::Explain { listener, request } => {
             let request = request_of(&request)?;
             as_json(&service.runtime().explain(listener.as_deref(), request).await.map_err(not_found)?)

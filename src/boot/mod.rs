@@ -27,6 +27,7 @@ use crate::privileges;
 use crate::registry::Registry;
 use crate::signals::{Order, Signals};
 use crate::systemd::{self, Manager};
+use crate::upgrade::{Inherited, Leaving};
 use service::Service;
 
 /// How often it is looked whether every port still can accept.
@@ -55,10 +56,16 @@ impl Source {
 ///
 /// # Errors
 /// Why it could not start: an exit code and a line for each reason, which are in the log too.
-pub fn run(source: Source, settings: Settings, logging: &Logging, ready: impl FnOnce()) -> Result<(), Failure> {
+pub fn run(
+    source: Source,
+    settings: Settings,
+    inherited: Inherited,
+    logging: &Logging,
+    ready: impl FnOnce(),
+) -> Result<(), Failure> {
     let log = logging.logger().clone();
     panics_to(&log);
-    let outcome = actix_rt::System::new().block_on(serve(source, settings, logging, ready));
+    let outcome = actix_rt::System::new().block_on(serve(source, settings, inherited, logging, ready));
     if let Err(failure) = &outcome {
         for line in &failure.lines {
             crit!(log, "{}", line);
@@ -67,21 +74,28 @@ pub fn run(source: Source, settings: Settings, logging: &Logging, ready: impl Fn
     outcome
 }
 
-async fn serve(source: Source, settings: Settings, logging: &Logging, ready: impl FnOnce()) -> Result<(), Failure> {
+async fn serve(
+    source: Source,
+    settings: Settings,
+    mut inherited: Inherited,
+    logging: &Logging,
+    ready: impl FnOnce(),
+) -> Result<(), Failure> {
     let log = logging.logger().clone();
     let mut signals = Signals::take().map_err(|error| Failure::new(Exit::Software, format!("signals: {error}")))?;
     let server = settings.server.clone();
     let manager = Manager::new(log.clone());
-    let control = ControlSocket::bind(&server.control_socket, server.user.as_ref(), server.control_group)
-        .map_err(|error| Failure::new(Exit::Unavailable, error))?;
-    let bound = bind(&settings)?;
-    let metrics = bind_metrics(&settings)?;
+    let predecessor = inherited.predecessor.clone();
+    let control = bind_control(&server, &mut inherited)?;
+    let bound = bind(&settings, &mut inherited)?;
+    let metrics = bind_metrics(&settings, &mut inherited)?;
+    let leaving = leaving(&settings, &control, metrics.as_ref(), &manager)?;
     make_state_dir(&server)?;
     if let Some(user) = &server.user {
         privileges::drop_to(user).map_err(|error| Failure::new(Exit::Software, error))?;
     }
 
-    let start = Service::start(source, settings, bound, logging.clone());
+    let start = Service::start(source, settings, bound, logging.clone(), (leaving, predecessor.clone()));
     tokio::pin!(start);
     let service = loop {
         tokio::select! {
@@ -105,13 +119,22 @@ async fn serve(source: Source, settings: Settings, logging: &Logging, ready: imp
         })
     });
     let watchdog = feed_watchdog(manager.clone(), service.clone(), log.clone());
+    if let Some(predecessor) = predecessor {
+        let gone = |error| Failure::new(Exit::Unavailable, format!("the daemon whose place this one takes: {error}"));
+        predecessor.serving(service.runtime().clone(), log.clone()).map_err(gone)?;
+        service.leaving().control.claim();
+    }
+    inherited.close_rest(&log);
     manager.ready();
     ready();
     info!(log, "answering requests"; "version" => env!("CARGO_PKG_VERSION"), "pid" => std::process::id());
 
     let outcome = obey(&mut signals, &service, &manager, &orders, &log).await;
 
-    manager.stopping();
+    let left = matches!(outcome, Ok(Ended::Left));
+    if !left {
+        manager.stopping();
+    }
     listening.abort();
     watchdog.abort();
     if let Some(metrics) = metrics {
@@ -122,7 +145,7 @@ async fn serve(source: Source, settings: Settings, logging: &Logging, ready: imp
     tokio::pin!(stop);
     loop {
         tokio::select! {
-            left = &mut stop => match left {
+            unanswered = &mut stop => match unanswered {
                 Ok(0) => break,
                 Ok(left) => {
                     error!(log, "requests were still in hand when the grace was over"; "requests" => left);
@@ -139,8 +162,19 @@ async fn serve(source: Source, settings: Settings, logging: &Logging, ready: imp
             },
         }
     }
+    if let Some(count) = service.leaving().handed_over() {
+        info!(log, "connections handed over"; "connections" => count);
+    }
     info!(log, "stopped");
-    outcome
+    outcome.map(|_| ())
+}
+
+/// Why the daemon ends.
+enum Ended {
+    /// A signal said so.
+    Told,
+    /// Another one has its place.
+    Left,
 }
 
 /// Waits for signals and carries them out, until one says stop or a port is lost for good.
@@ -150,12 +184,12 @@ async fn obey(
     manager: &Manager,
     orders: &control::Orders,
     log: &Logger,
-) -> Result<(), Failure> {
+) -> Result<Ended, Failure> {
     let mut look = tokio::time::interval(LOOK_AFTER);
     loop {
         tokio::select! {
             order = signals.next() => match order {
-                Order::Stop => return Ok(()),
+                Order::Stop => return Ok(Ended::Told),
                 // In a task: a module may load for long, and the next signal may be the end.
                 Order::Reload => {
                     let (service, manager) = (service.clone(), manager.clone());
@@ -168,6 +202,7 @@ async fn obey(
                 }
                 Order::Dump => orders.dump(),
             },
+            () = service.leaving().left() => return Ok(Ended::Left),
             _ = look.tick() => if let Some(port) = service.runtime().a_port_is_down() {
                 error!(log, "a listener can't accept connections any more"; "listener" => &*port);
                 return Err(Failure::new(Exit::Unavailable, format!("listener {port} can't accept connections any more")));
@@ -176,11 +211,11 @@ async fn obey(
     }
 }
 
-/// Binds every listener; all that can't be bound are named.
-fn bind(settings: &Settings) -> Result<Vec<Bound>, Failure> {
+/// Binds every listener that has no socket yet; all that can't be bound are named.
+fn bind(settings: &Settings, inherited: &mut Inherited) -> Result<Vec<Bound>, Failure> {
     let (mut bound, mut lines) = (Vec::new(), Vec::new());
     for listener in &settings.listeners {
-        match Bound::new(listener) {
+        match inherited.listener(listener) {
             Ok(socket) => bound.push(socket),
             Err(error) => lines.push(error.to_string()),
         }
@@ -188,10 +223,37 @@ fn bind(settings: &Settings) -> Result<Vec<Bound>, Failure> {
     if lines.is_empty() { Ok(bound) } else { Err(Failure { exit: Exit::Unavailable, lines }) }
 }
 
+/// The control socket, of the daemon whose place this one takes or bound now.
+fn bind_control(server: &Server, inherited: &mut Inherited) -> Result<ControlSocket, Failure> {
+    let (path, user, group) = (&server.control_socket, server.user.as_ref(), server.control_group);
+    let socket = match inherited.control(path) {
+        Some(control) => ControlSocket::adopt(path, user, group, (control.socket, control.lock)),
+        None => ControlSocket::bind(path, user, group),
+    };
+    socket.map_err(|error| Failure::new(Exit::Unavailable, error))
+}
+
+/// What an upgrade will need.
+fn leaving(
+    settings: &Settings,
+    control: &ControlSocket,
+    metrics: Option<&MetricsSocket>,
+    manager: &Manager,
+) -> Result<Leaving, Failure> {
+    let parts = || -> std::io::Result<Leaving> {
+        let metrics = match (settings.metrics.address, metrics) {
+            (Some(address), Some(socket)) => Some((address, socket.duplicate()?)),
+            _ => None,
+        };
+        Ok(Leaving::new(control.handle()?, metrics, manager.clone()))
+    };
+    parts().map_err(|error| Failure::new(Exit::Software, format!("descriptors: {error}")))
+}
+
 /// Listens where `[metrics]` says. Who connects before the daemon answers requests waits.
-fn bind_metrics(settings: &Settings) -> Result<Option<MetricsSocket>, Failure> {
+fn bind_metrics(settings: &Settings, inherited: &mut Inherited) -> Result<Option<MetricsSocket>, Failure> {
     let Some(address) = settings.metrics.address else { return Ok(None) };
-    match std::net::TcpListener::bind(address) {
+    match inherited.metrics(address) {
         Ok(socket) => Ok(Some(MetricsSocket::new(socket, settings.metrics.allow.clone()))),
         Err(error) => Err(Failure::new(Exit::Unavailable, format!("metrics: cannot bind {address}: {error}"))),
     }

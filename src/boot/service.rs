@@ -17,6 +17,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::config::{Metrics, Server, Settings};
 use crate::health::{self, Health};
 use crate::log::Logging;
+use crate::upgrade::{Leaving, Predecessor, Upgrade};
 
 /// The running service.
 pub(crate) struct Service {
@@ -27,6 +28,7 @@ pub(crate) struct Service {
     logging: Logging,
     log: Logger,
     health: Arc<Health>,
+    leaving: Arc<Leaving>,
     /// What only a restart of the daemon changes.
     fixed: Mutex<Fixed>,
     /// One reload at a time.
@@ -56,6 +58,7 @@ impl Service {
         settings: Settings,
         bound: Vec<Bound>,
         logging: Logging,
+        (leaving, predecessor): (Leaving, Option<Arc<Predecessor>>),
     ) -> Result<Self, Failure> {
         let log = logging.logger().clone();
         let database = parts::database(&settings, &log).await?;
@@ -74,13 +77,19 @@ impl Service {
             .await
             .map_err(|error| Failure::new(Exit::Software, format!("workers: {error}")))?;
         runtime.set_request_memory(memory);
+        if let Some(predecessor) = predecessor {
+            predecessor.wait_to_begin().await?;
+            // What the other one has charged since they were read.
+            let why = |error| Failure::new(Exit::Unavailable, format!("counters: {error}"));
+            given.counters.read_again().await.map_err(why)?;
+        }
         runtime
             .serve(settings.listeners, modules, bound)
             .await
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
         let health = Arc::new(Health::new(runtime.clone()));
         let reloading = tokio::sync::Mutex::new(());
-        Ok(Self { source, runtime, local, given, logging, log, health, fixed, reloading })
+        Ok(Self { source, runtime, local, given, logging, log, health, leaving: Arc::new(leaving), fixed, reloading })
     }
 
     pub(super) fn runtime(&self) -> &Runtime {
@@ -150,6 +159,23 @@ impl Service {
             Ok(Err(faults)) => Err(faults.iter().map(ToString::to_string).collect()),
             Err(error) => Err(vec![format!("reading the configuration: {error}")]),
         }
+    }
+
+    /// What another program in this one's place needs.
+    pub(super) fn leaving(&self) -> &Leaving {
+        &self.leaving
+    }
+
+    /// Puts the program that is installed now in this one's place.
+    pub(super) async fn upgrade(&self) -> Result<String, String> {
+        let _no_reload = self.reloading.lock().await;
+        let upgrade = Upgrade {
+            leaving: &self.leaving,
+            runtime: &self.runtime,
+            write: async || self.given.counters.flush().await,
+            log: &self.log,
+        };
+        upgrade.run().await
     }
 
     /// What asks every listener.

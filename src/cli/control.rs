@@ -27,6 +27,8 @@ use crate::control::{Client, ClientError};
 pub(super) const SOON: Duration = Duration::from_secs(10);
 /// A reload may wait for modules to load their rules.
 const RELOAD: Duration = Duration::from_secs(120);
+/// The new program loads everything before the old one leaves.
+const UPGRADE: Duration = Duration::from_secs(360);
 /// A chain has its own deadline; a database may be slow.
 const PATIENT: Duration = Duration::from_secs(90);
 
@@ -85,6 +87,8 @@ pub enum Order {
     },
     /// Reads the configuration again; on any fault the old one stays
     Reload,
+    /// Puts the program that is installed now in the running one's place; no connection is refused or lost
+    Upgrade,
     /// Says from which level on lines are logged, or changes it until the next reload
     LogLevel {
         /// critical, error, warning, info, debug or trace
@@ -122,6 +126,7 @@ impl Order {
             Self::Suspend { listener } => Command::Suspend { listener: listener.clone() },
             Self::Resume { listener } => Command::Resume { listener: listener.clone() },
             Self::Reload => Command::Reload,
+            Self::Upgrade => Command::Upgrade,
             Self::LogLevel { level } => Command::LogLevel { level: level.clone() },
             Self::Explain(asked) => Command::Explain { listener: asked.listener.clone(), request: asked.attributes() },
             Self::Rule(_) | Self::SlmException(_) | Self::QuotaException(_) | Self::Quota(_) | Self::Ticket(_) => {
@@ -147,6 +152,7 @@ impl Order {
 
     fn patience(&self) -> Duration {
         match self {
+            Self::Upgrade => UPGRADE,
             Self::Reload | Self::Restart { .. } => RELOAD,
             Self::Stats | Self::Listeners | Self::Suspend { .. } | Self::Resume { .. } | Self::LogLevel { .. } => SOON,
             _ => PATIENT,
@@ -268,6 +274,7 @@ mod tests {
             (&["--socket", "/x", "suspend", "a"], Command::Suspend { listener: "a".into() }),
             (&["-c", "x", "resume", "a"], Command::Resume { listener: "a".into() }),
             (&["reload"], Command::Reload),
+            (&["upgrade"], Command::Upgrade),
             (&["log-level"], Command::LogLevel { level: None }),
             (&["log-level", "debug"], Command::LogLevel { level: Some("debug".into()) }),
         ] {

@@ -5,7 +5,7 @@ pub mod protocol;
 mod server;
 
 pub use client::{Client, ClientError};
-pub use server::{BindError, ControlSocket, Operator};
+pub use server::{BindError, ControlSocket, Handle, Operator};
 
 #[cfg(test)]
 mod tests;

@@ -44,6 +44,8 @@ pub enum Command {
     },
     /// Read the configuration again.
     Reload,
+    /// Put the program that is installed now in this one's place.
+    Upgrade,
     /// Say what a listener would answer to a request, without any effect.
     Explain {
         /// Its name; absent: the only one.

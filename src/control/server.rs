@@ -9,10 +9,12 @@
 use std::fs::{self, File, TryLockError};
 use std::future::Future;
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
-use std::os::unix::net::UnixStream as StdStream;
+use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actors::module::BoxFuture;
@@ -20,7 +22,7 @@ use nix::unistd::{Gid, Uid, User, getegid, geteuid};
 use slog::{Logger, debug, warn};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::protocol::{Code, Command, MAX_LINE, Refusal, Reply, decode_command, encode_reply};
@@ -68,7 +70,42 @@ pub struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
     allowed: Allowed,
-    _lock: File,
+    lock: File,
+    left: Arc<Left>,
+}
+
+/// Whether the socket is another daemon's now.
+#[derive(Debug, Default)]
+struct Left {
+    is_left: AtomicBool,
+    told: Notify,
+}
+
+/// What is needed to give the socket to another daemon.
+#[derive(Debug)]
+pub struct Handle {
+    path: PathBuf,
+    socket: OwnedFd,
+    lock: OwnedFd,
+    left: Arc<Left>,
+}
+
+impl Handle {
+    /// Where the socket is, the socket, and its lock.
+    pub fn parts(&self) -> (&Path, BorrowedFd<'_>, BorrowedFd<'_>) {
+        (&self.path, self.socket.as_fd(), self.lock.as_fd())
+    }
+
+    /// The socket that was adopted is this daemon's now: its file goes with it.
+    pub fn claim(&self) {
+        self.left.is_left.store(false, Ordering::Relaxed);
+    }
+
+    /// The socket is another daemon's: this one accepts nobody any more, and leaves its file where it is.
+    pub fn leave(&self) {
+        self.left.is_left.store(true, Ordering::Relaxed);
+        self.left.told.notify_one();
+    }
 }
 
 /// Who may ask besides root.
@@ -82,10 +119,7 @@ impl ControlSocket {
     /// Listens at `path` with mode 0660, for the user the daemon will run as and for `group`, by default
     /// that user's own. Its directory is made when it is not there.
     pub fn bind(path: &Path, user: Option<&Identity>, group: Option<Gid>) -> Result<Self, BindError> {
-        let allowed = Allowed {
-            user: user.map_or_else(geteuid, |user| user.uid),
-            group: group.or_else(|| user.map(|user| user.gid)).unwrap_or_else(getegid),
-        };
+        let allowed = Allowed::new(user, group);
         if path.as_os_str().len() > LONGEST_PATH {
             return Err(BindError::LongPath(path.to_owned()));
         }
@@ -97,9 +131,42 @@ impl ControlSocket {
         let lock = lock(path)?;
         remove_stale(path)?;
         let listener = UnixListener::bind(path).map_err(io)?;
-        let socket = Self { listener, path: path.to_owned(), allowed, _lock: lock };
+        let socket = Self { listener, path: path.to_owned(), allowed, lock, left: Arc::default() };
         own(path, &socket.allowed, 0o660).map_err(io)?;
         Ok(socket)
+    }
+
+    /// Goes on with the socket and the lock of the daemon whose place this one takes: its own once it is
+    /// claimed by its handle.
+    ///
+    /// # Errors
+    /// The socket can't be used.
+    pub fn adopt(
+        path: &Path,
+        user: Option<&Identity>,
+        group: Option<Gid>,
+        (socket, lock): (OwnedFd, OwnedFd),
+    ) -> Result<Self, BindError> {
+        let listener = StdListener::from(socket);
+        let adopted = listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener));
+        let listener = adopted.map_err(|source| BindError::Io { path: path.to_owned(), source })?;
+        let allowed = Allowed::new(user, group);
+        // The other daemon's until it is claimed.
+        let left = Arc::new(Left { is_left: AtomicBool::new(true), told: Notify::new() });
+        Ok(Self { listener, path: path.to_owned(), allowed, lock: lock.into(), left })
+    }
+
+    /// What is needed to give it to another daemon.
+    ///
+    /// # Errors
+    /// The system has no descriptor left.
+    pub fn handle(&self) -> io::Result<Handle> {
+        Ok(Handle {
+            path: self.path.clone(),
+            socket: self.listener.as_fd().try_clone_to_owned()?,
+            lock: self.lock.as_fd().try_clone_to_owned()?,
+            left: self.left.clone(),
+        })
     }
 
     /// Serves until the future is dropped.
@@ -107,7 +174,12 @@ impl ControlSocket {
         let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let seat = seats.clone().acquire_owned().await.expect("the semaphore is never closed");
-            let stream = match self.listener.accept().await {
+            let accepted = tokio::select! {
+                biased;
+                () = self.left.told.notified() => return,
+                accepted = self.listener.accept() => accepted,
+            };
+            let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     warn!(log, "control socket can't accept"; "error" => %error);
@@ -128,8 +200,10 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        // It may be gone, or its directory not ours any more: the next daemon takes it over.
-        let _ = fs::remove_file(&self.path);
+        if !self.left.is_left.load(Ordering::Relaxed) {
+            // It may be gone, or its directory not ours any more: the next daemon takes it over.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -217,6 +291,13 @@ async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -
 }
 
 impl Allowed {
+    fn new(user: Option<&Identity>, group: Option<Gid>) -> Self {
+        Self {
+            user: user.map_or_else(geteuid, |user| user.uid),
+            group: group.or_else(|| user.map(|user| user.gid)).unwrap_or_else(getegid),
+        }
+    }
+
     /// A member of the group may have it as a supplementary one, which the socket does not tell.
     fn admits(&self, uid: Uid, gid: Gid) -> bool {
         uid.is_root() || uid == self.user || gid == self.group || self.is_member(uid)

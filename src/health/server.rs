@@ -55,6 +55,14 @@ impl MetricsSocket {
         Self { socket, allow }
     }
 
+    /// A second handle of the socket.
+    ///
+    /// # Errors
+    /// The system has no descriptor left.
+    pub fn duplicate(&self) -> io::Result<StdListener> {
+        self.socket.try_clone()
+    }
+
     /// Serves until the future is dropped.
     ///
     /// # Errors

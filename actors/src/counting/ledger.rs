@@ -115,6 +115,8 @@ impl Waiting {
 pub(super) enum Order {
     /// Write what is not written, and say how it went.
     Flush(oneshot::Sender<Result<(), String>>),
+    /// Read all counters back.
+    ReadAgain(oneshot::Sender<Result<(), String>>),
     /// Set the counters of this name to nothing used.
     Reset(Vec<u8>, oneshot::Sender<Result<u64, String>>),
     /// Begin anew, with all that is not written.
@@ -276,6 +278,15 @@ impl Ledger {
     pub async fn flush(&self) -> Result<(), String> {
         let (done, answer) = oneshot::channel();
         self.order(Order::Flush(done), answer).await
+    }
+
+    /// Reads all counters back: another daemon has written them. What is not written here yet stays.
+    ///
+    /// # Errors
+    /// Why they could not be read.
+    pub async fn read_again(&self) -> Result<(), String> {
+        let (done, answer) = oneshot::channel();
+        self.order(Order::ReadAgain(done), answer).await
     }
 
     /// Restarts the writer: nothing that it holds is lost, and nobody who is counted notices.

@@ -121,10 +121,35 @@ impl Counters {
         database.write(|pool| async move { pool.execute_raw(statement).await }).await.map(|done| done.rows_affected())
     }
 
+    /// Writes all that is not written yet.
+    ///
+    /// # Errors
+    /// Why it could not all be written; it is kept, and written when the database is back.
+    pub async fn flush(&self) -> Result<(), String> {
+        for ledger in self.all().await {
+            ledger.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Reads all back, after another daemon has written what it counted.
+    ///
+    /// # Errors
+    /// Why it could not all be read.
+    pub async fn read_again(&self) -> Result<(), String> {
+        for ledger in self.all().await {
+            ledger.read_again().await?;
+        }
+        Ok(())
+    }
+
+    async fn all(&self) -> Vec<Arc<Ledger>> {
+        self.0.ledgers.lock().await.values().cloned().collect()
+    }
+
     /// Restarts the writers; nothing they hold is lost.
     pub async fn restart(&self) {
-        let ledgers: Vec<_> = self.0.ledgers.lock().await.values().cloned().collect();
-        for ledger in ledgers {
+        for ledger in self.all().await {
             // Only one that has ended for good refuses: the daemon stops.
             let _ = ledger.restart().await;
         }
@@ -143,7 +168,7 @@ impl Counters {
 }
 
 /// Reads the open counters into memory.
-async fn read_back(writer: &Writer, now: i64) -> Result<(), DbErr> {
+pub(super) async fn read_back(writer: &Writer, now: i64) -> Result<(), DbErr> {
     let pool = writer.database.connection();
     let mut after: Option<(u8, Vec<u8>)> = None;
     loop {

@@ -23,6 +23,7 @@ use super::fault::{Fault, fault};
 use super::ledger::{Answer, Durability, Order, Shared, Waiting};
 use super::rows::{Batch, Row};
 use super::sql::{Sql, Stored, stored};
+use super::store::read_back;
 use crate::database::Database;
 use crate::module::Unavailable;
 use crate::supervise::panic_text;
@@ -119,6 +120,10 @@ impl Writer {
                 order = orders.recv() => match order {
                     Some(Order::Flush(done)) => {
                         let _ = done.send(self.flush().await);
+                    }
+                    Some(Order::ReadAgain(done)) => {
+                        let read = read_back(self, signed(self.shared.now())).await;
+                        let _ = done.send(read.map_err(|error| error.to_string()));
                     }
                     Some(Order::Reset(name, done)) => {
                         let _ = done.send(self.reset(&name).await);

@@ -63,6 +63,12 @@ impl Runtime {
         checked
     }
 
+    /// Whether some port is down: it cannot accept, and its restarts are used up.
+    pub fn a_port_is_down(&self) -> Option<Arc<str>> {
+        let inside = self.0.inside.lock();
+        inside.ports.iter().find(|port| port.health.is_down()).map(|port| port.settings.name.clone())
+    }
+
     fn quiet_now(&self, name: &str) -> Option<Answer> {
         let inside = self.0.inside.lock();
         let port = inside.ports.iter().find(|port| *port.settings.name == *name)?;

@@ -1,10 +1,11 @@
 //! The running daemon.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixDatagram;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Child, ExitStatus};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,25 @@ impl<'a> Daemon<'a> {
 
     /// The same with further flags and a further environment.
     pub fn spawn_with(home: &'a Home, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::spawn_command(home, home.daemon_command(), flags, environment)
+    }
+
+    /// Starts it as systemd does with a socket unit: `socket` is its descriptor 3.
+    pub fn spawn_activated(home: &'a Home, socket: &UnixListener) -> Self {
+        // A shell puts it there, and becomes the daemon.
+        let mut command = Command::new("sh");
+        let daemon = home.daemon_command();
+        command.args([
+            "-c",
+            "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=policy; exec \"$@\" 3<&0 </dev/null",
+            "sh",
+        ]);
+        command.arg(daemon.get_program()).args(daemon.get_args()).current_dir(home.directory()).process_group(0);
+        command.stdin(socket.try_clone().map(OwnedFd::from).expect("a second handle"));
+        Self::spawn_command(home, command, &[], &[])
+    }
+
+    fn spawn_command(home: &'a Home, mut command: Command, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         // Readiness as systemd learns it: the daemon says so after its ports listen.
         let socket = home.path("notify.sock");
         let _ = std::fs::remove_file(&socket);
@@ -41,7 +61,6 @@ impl<'a> Daemon<'a> {
         notify.set_read_timeout(Some(Duration::from_millis(20))).expect("a read timeout");
         let log = File::options().create(true).append(true).open(home.path("log")).expect("a log file");
         let log_start = std::fs::read(home.path("log")).map_or(0, |text| text.len());
-        let mut command = home.daemon_command();
         command.args(flags).envs(environment.iter().copied()).env("NOTIFY_SOCKET", &socket);
         command.stdout(log.try_clone().expect("the log's second handle")).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -65,11 +84,14 @@ impl<'a> Daemon<'a> {
 
     /// Whether the next message to systemd, if there is one within 20 ms, holds `line`.
     pub fn notified(&self, line: &str) -> bool {
+        self.told().iter().any(|found| found == line)
+    }
+
+    /// The lines of the next message to systemd, if there is one within 20 ms.
+    pub fn told(&self) -> Vec<String> {
         let mut message = [0; 4096];
-        match self.notify.recv(&mut message) {
-            Ok(length) => String::from_utf8_lossy(&message[..length]).lines().any(|found| found == line),
-            Err(_) => false,
-        }
+        let length = self.notify.recv(&mut message).unwrap_or(0);
+        String::from_utf8_lossy(&message[..length]).lines().map(str::to_owned).collect()
     }
 
     /// Its process id.
