@@ -186,6 +186,9 @@ impl Section {
     /// The value at `key`, if it was written and is a `T`; of the wrong type: a fault, and `None`.
     pub fn value<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
         let node = self.node(key)?;
+        if matches!(node, Node::Leaf { value: Value::Null, .. }) {
+            return None; // TOML has none: it stands for a number out of range, which is reported
+        }
         let read = serde_json::from_value(node.to_json()).or_else(|error| match &node {
             // A text from the environment that looked like a number may have been meant as a text.
             Node::Leaf { value, from_env: true, .. } => serde_json::from_value(value.clone()).map_err(|_| error),

@@ -35,7 +35,6 @@ pub fn address(data: &[u8]) {
     for address in [&key, &AddressKey::new(column.as_bytes())] {
         let found = AddressRule::candidates(address).any(|(form, text)| form == rule.form() && text == rule.text());
         assert_eq!(rule.matches(address), found, "{rule:?} and {address:?}");
-        assert!(AddressRule::candidates(address).count() <= 6 + address.domain().len() + address.as_bytes().len());
     }
     assert_eq!(rule.form() == RuleForm::Everything, column.is_empty(), "{rule:?} of {column:?}");
     let shown = rule.to_string();

@@ -10,9 +10,13 @@ use crate::input::{Choices, is_one_printable_line};
 /// limits, is what a plain reading of its lines says, and reads the same by itself.
 pub fn codec(data: &[u8]) {
     for limits in [Limits::default(), Limits { line: 60, attributes: 6, request: 200 }] {
+        // What begins within small limits is mostly the same again.
+        if limits != Limits::default() && Choices::of(data).below(4) != 0 {
+            continue;
+        }
         let whole = decode([data], &limits);
         assert_eq!(decode(cut(data), &limits), whole, "cut into pieces");
-        if data.len() <= 64 {
+        if data.len() <= 32 {
             assert_eq!(decode(data.chunks(1), &limits), whole, "byte by byte");
         }
         let mut at = 0;
@@ -80,10 +84,15 @@ fn check(request: &Request, limits: &Limits) {
     let [attributes @ .., b"", b""] = &lines[..] else { panic!("it ends with an empty line") };
     assert!(raw.len() <= limits.request && attributes.len() <= limits.attributes);
     assert!(attributes.iter().all(|line| line.len() <= limits.line && !line.is_empty() && !line.contains(&0)));
+    let mut said: [Option<&[u8]>; Attribute::ALL.len()] = [None; Attribute::ALL.len()];
+    for line in attributes {
+        let equals = line.iter().position(|byte| *byte == b'=').expect("name=value");
+        if let Some(known) = Attribute::ALL.into_iter().find(|known| known.name().as_bytes() == &line[..equals]) {
+            said[known as usize] = Some(&line[equals + 1..]);
+        }
+    }
     for attribute in Attribute::ALL {
-        let begins = format!("{attribute}=").into_bytes();
-        let said = attributes.iter().rev().find_map(|line| line.strip_prefix(&begins[..]));
-        assert_eq!(request.get(attribute), said, "{attribute}");
+        assert_eq!(request.get(attribute), said[attribute as usize], "{attribute}");
     }
     assert_eq!(request.value(Attribute::Request), b"smtpd_access_policy");
     let number = |attribute| match request.get(attribute) {
