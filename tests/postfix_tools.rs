@@ -141,10 +141,33 @@ fn what_can_not_be_meant_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn relaying_is_warned_of_and_the_last_guard_stays() {
-    let home = home("smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks, reject\n");
-    let first = home.valvulactl(&["postfix", "connect", "recipient", "mx", "first", "--dry-run"]).ok();
-    assert!(first.stdout.contains("would let anybody relay"), "{}", first.stdout);
+fn what_would_open_a_relay_is_refused_and_the_last_guard_stays() {
+    let home = home(
+        "smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination\n",
+    );
+    let untouched = std::fs::read(home.path("postfix/main.cf")).unwrap();
+    let first = home.valvulactl(&["postfix", "connect", "recipient", "mx", "first"]);
+    assert_eq!(first.code, Some(1), "{first:?}");
+    assert!(
+        first.stderr.contains("would let anybody relay") && first.stderr.contains("put it last"),
+        "{}",
+        first.stderr
+    );
+    assert_eq!(std::fs::read(home.path("postfix/main.cf")).unwrap(), untouched);
+    home.valvulactl(&["postfix", "connect", "recipient", "mx", "last", "--dry-run"]).ok();
+    home.write(
+        "postfix/main.cf",
+        "smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks, reject\n",
+    );
+    for place in ["first", "last"] {
+        let refused = home.valvulactl(&["postfix", "connect", "recipient", "mx", place, "--dry-run"]);
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(
+            refused.stderr.contains("let smtpd_relay_restrictions hold reject_unauth_destination"),
+            "{}",
+            refused.stderr
+        );
+    }
     let with_relay_list = home.valvulactl(&["postfix", "connect", "relay", "mx", "last", "--dry-run"]).ok();
     assert!(!with_relay_list.stdout.contains("anybody"), "{}", with_relay_list.stdout);
     assert!(with_relay_list.stdout.contains("+ smtpd_relay_restrictions = check_policy_service inet:127.0.0.1:3579\n"));

@@ -76,7 +76,7 @@ fn words(value: &str) {
 }
 
 fn edited(main: &str, master: &str, configuration: &Configuration, section: Section, place: Place) {
-    let Ok(edit) = connect(configuration, section, OURS, place) else { return };
+    let Ok(edit) = connect(configuration, section, OURS, place, &[]) else { return };
     // Only what one line of main.cf holds can be written there.
     if edit.after.contains(['\n', '\0']) || section.parameter() != edit.parameter {
         panic!("{edit:?}");

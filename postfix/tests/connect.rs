@@ -31,7 +31,7 @@ const CASES: &[(&str, Section, Place, &str)] = &[
     ),
     // Several lines.
     (
-        "smtpd_recipient_restrictions =\n    permit_mynetworks,\n    reject_unauth_destination,\n    reject_rbl_client zen.spamhaus.org\n",
+        "compatibility_level = 2\nsmtpd_recipient_restrictions =\n    permit_mynetworks,\n    reject_unauth_destination,\n    reject_rbl_client zen.spamhaus.org\n",
         Section::Recipient,
         Place::First,
         "check_policy_service inet:127.0.0.1:3579, permit_mynetworks, reject_unauth_destination, reject_rbl_client zen.spamhaus.org",
@@ -66,7 +66,7 @@ const CASES: &[(&str, Section, Place, &str)] = &[
     ),
     // Through parameters of the administrator's own.
     (
-        "our_checks = reject_unauth_destination, permit_mynetworks\nsmtpd_recipient_restrictions = $our_checks\n",
+        "compatibility_level = 2\nour_checks = reject_unauth_destination, permit_mynetworks\nsmtpd_recipient_restrictions = $our_checks\n",
         Section::Recipient,
         Place::First,
         "check_policy_service inet:127.0.0.1:3579, $our_checks",
@@ -109,7 +109,7 @@ fn what_an_administrator_would_write_is_written_once() {
         }
         std::fs::copy("/etc/postfix/master.cf", directory.file("master.cf")).unwrap();
 
-        let edit = connect(&read(&directory), *section, OURS, *place).unwrap();
+        let edit = connect(&read(&directory), *section, OURS, *place, &[]).unwrap();
         assert_eq!(edit.after, *expected, "{text}");
         let mut postconf = Command::new(program("postconf"));
         assert!(postconf.arg("-c").arg(directory.path()).args(edit.arguments()).status().unwrap().success(), "{text}");
@@ -121,7 +121,7 @@ fn what_an_administrator_would_write_is_written_once() {
         let said = String::from_utf8_lossy(&checked.stderr).into_owned();
         assert!(checked.status.success() && !said.contains("fatal"), "{text}: {said}");
 
-        let again = connect(&now, *section, OURS, *place);
+        let again = connect(&now, *section, OURS, *place, &[]);
         assert!(matches!(again, Err(EditError::AlreadyConnected(..))), "{text}: {again:?}");
         // Out again, all that the administrator had written is there.
         match disconnect(&now, *section, OURS) {

@@ -6,15 +6,12 @@ use std::process::Command;
 
 use libvalvula::Endpoint;
 use postfix::policy::{Edit, EditError, Place, Section, connect, disconnect, is_same_endpoint};
-use postfix::{Configuration, find_program, split_list};
+use postfix::{Configuration, find_program};
 use serde_json::json;
 
 use super::exit::{Exit, Failure};
 use super::postfix::{Done, address, parameter, places, read};
 use crate::config::PostfixSide;
-
-/// What refuses to relay for others.
-const GUARDS: &[&str] = &["reject_unauth_destination", "defer_unauth_destination", "reject", "defer"];
 
 /// A restriction list and one of our listeners.
 pub(super) struct Connection<'a> {
@@ -53,7 +50,8 @@ impl<'a> Connection<'a> {
             return Err(refused(EditError::AlreadyConnected(self.section.parameter(), written)));
         }
         let place = if place == "first" { Place::First } else { Place::Last };
-        let edit = connect(configuration, self.section, &written, place).map_err(refused)?;
+        let all: Vec<_> = self.side.listeners.iter().map(|listener| address(&listener.endpoint)).collect();
+        let edit = connect(configuration, self.section, &written, place, &all).map_err(refused)?;
         let mut notes = self.services(configuration, "does not ask it");
         let in_chroot = |path: &str| path.starts_with('/');
         if written.strip_prefix("unix:").is_some_and(in_chroot) {
@@ -62,25 +60,7 @@ impl<'a> Connection<'a> {
                 format!("{} runs in a chroot ({queue}) and can't reach {written}: put the socket below", service.id().0)
             }));
         }
-        notes.extend(self.relaying(configuration, &edit.after, &written)?);
         self.apply(configuration, &edit, notes, dry_run)
-    }
-
-    /// What an OK of the listener would skip, where nothing else keeps others from relaying.
-    fn relaying(&self, configuration: &Configuration, after: &str, written: &str) -> Result<Option<String>, Failure> {
-        let other = match self.section {
-            Section::Relay => Section::Recipient,
-            Section::Recipient => Section::Relay,
-            _ => return Ok(None),
-        };
-        let guards = |list: &str| split_list(list).iter().any(|word| GUARDS.contains(word));
-        let (before, _) = after.split_once(written).unwrap_or((after, ""));
-        let before = configuration.main().expand_text(before).unwrap_or_default();
-        let guarded = guards(&before) || guards(&parameter(configuration, other.parameter())?);
-        Ok((!guarded).then(|| {
-            let other = other.parameter();
-            format!("warning: {other} refuses no relaying, so that an OK of this listener would let anybody relay: put it last")
-        }))
     }
 
     /// Takes it out.

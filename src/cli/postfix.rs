@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use libvalvula::Endpoint;
-use postfix::policy::{Consultation, Listener, Section, consultations, doctor, is_same_endpoint};
+use postfix::policy::{Consultation, Listener, Section, consultations, doctor, exceptions, is_same_endpoint};
 use postfix::{BuildDefaults, Configuration, Fault, ReadError, Resolver, State, find_program, machine_name};
 use serde_json::{Value, json};
 use structopt::StructOpt;
@@ -174,7 +174,13 @@ fn listeners(configuration: &Configuration, side: &PostfixSide) -> Result<Done, 
             let of = place.service.as_deref().unwrap_or(MAIN);
             rows.push(row(of, place.section.parameter(), place.class.as_deref().unwrap_or_default()).to_vec());
         }
-        answer.push(json!({ "listener": &*listener.name, "address": ours, "asked": asked }));
+        // Who would ask by main.cf, and does not.
+        let not = exceptions(configuration, &places, &ours, &queue);
+        for exception in &not {
+            let list = format!("not by its own {}", exception.section.parameter());
+            rows.push(row(&exception.service, &list, "").to_vec());
+        }
+        answer.push(json!({ "listener": &*listener.name, "address": ours, "asked": asked, "not_asked_by": not }));
     }
     let text = aligned(&["LISTENER", "ADDRESS", "ASKED BY", "LIST", "CLASS"], &rows, "no listeners");
     Ok((Value::Array(answer), text, Exit::Good))

@@ -10,7 +10,7 @@ use crate::config::{Configuration, parse_time};
 use crate::fault::Fault;
 use crate::tables::Tables;
 
-use super::restrictions::{Consultation, Section, consultations, is_same_endpoint};
+use super::restrictions::{Consultation, Exception, Section, consultations, exceptions, is_same_endpoint};
 
 /// One of our listeners, as far as Postfix is concerned.
 #[derive(Debug, Clone)]
@@ -35,6 +35,11 @@ pub struct Listener {
 pub enum Problem {
     /// Nobody asks this listener.
     NotAsked,
+    /// A service of master.cf has a list of its own in the place of one that asks this listener.
+    NotAskedByService {
+        /// The service.
+        service: String,
+    },
     /// It stands after something that lets these mails pass: for them it is never asked.
     NeverAskedAfter {
         /// The restriction before it.
@@ -108,6 +113,10 @@ impl fmt::Display for Finding {
         }
         match &self.problem {
             Problem::NotAsked => write!(out, "no restriction list asks this listener: `valvulactl postfix connect`"),
+            Problem::NotAskedByService { service } => write!(
+                out,
+                "{service} of master.cf sets this list itself and does not ask the listener: add check_policy_service to its -o, if it should be asked"
+            ),
             Problem::NeverAskedAfter { restriction } => {
                 write!(out, "never asked for mail that {restriction} lets pass: put it first, if it should be")
             }
@@ -173,6 +182,9 @@ pub fn doctor(
         if asked.is_empty() {
             find(String::new(), Problem::NotAsked);
             continue;
+        }
+        for Exception { service, section } in exceptions(configuration, &places, &listener.endpoint, &queue) {
+            find(format!("{service} {}", section.parameter()), Problem::NotAskedByService { service });
         }
         let sees_recipients = asked.iter().any(|place| place.section.runs_at_recipient(delayed));
         for (index, place) in asked.iter().enumerate() {

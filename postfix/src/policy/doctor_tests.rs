@@ -78,6 +78,25 @@ fn each_problem_is_found() {
 }
 
 #[test]
+fn a_service_whose_own_list_takes_the_place_of_the_one_that_asks_is_named() {
+    let main = format!("{QUIET}smtpd_recipient_restrictions = reject_unauth_destination, {ASK}");
+    let unasked = || vec![Problem::NotAskedByService { service: "submission/inet".into() }];
+    for (options, expected) in [
+        ("-o smtpd_recipient_restrictions=permit_sasl_authenticated,reject", unasked()),
+        ("-o smtpd_client_restrictions=permit_sasl_authenticated,reject", vec![]),
+        ("-o { smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:3579, reject }", vec![]),
+        // It asks elsewhere.
+        (
+            "-o smtpd_recipient_restrictions=reject -o { smtpd_sender_restrictions = check_policy_service inet:127.0.0.1:3579 }",
+            vec![],
+        ),
+    ] {
+        let master = format!("smtp inet n - n - 20 smtpd\nsubmission inet n - n - 20 smtpd {options}\n");
+        assert_eq!(findings(&main, &master), expected, "{options}");
+    }
+}
+
+#[test]
 fn a_module_that_needs_a_recipient_is_asked_for_one_somewhere() {
     let lacking = |module: &str| Problem::NoRecipientHere { module: module.into() };
     let early = format!("{QUIET}smtpd_delay_reject = no\nsmtpd_sender_restrictions = {ASK}\n");

@@ -50,6 +50,18 @@ pub enum EditError {
     /// Without it smtpd(8) would refuse to work.
     #[error("without {1}, neither {0} nor smtpd_relay_restrictions would keep others from relaying")]
     Unsafe(&'static str, String),
+    /// An OK of it would skip all that keeps others from relaying.
+    #[error(
+        "an OK of {endpoint} in {parameter} would let anybody relay, for nothing else keeps others from it: {instead}"
+    )]
+    OpensRelay {
+        /// The list.
+        parameter: &'static str,
+        /// The policy service.
+        endpoint: String,
+        /// What to do instead.
+        instead: String,
+    },
     /// The configuration is at fault.
     #[error("{0}")]
     Faulty(Fault),
@@ -67,17 +79,36 @@ fn words_are_guarded(value: &str) -> bool {
 }
 
 /// Asks `endpoint` in the list `section` of main.cf. What was in the list stays. A recipient or relay list that
-/// would be left without what keeps others from relaying gets it.
+/// would be left without what keeps others from relaying gets it; `endpoint` is not put where an OK of it, or of
+/// the others of `ours` that are asked already, would skip that.
 pub fn connect(
     configuration: &Configuration,
     section: Section,
     endpoint: &str,
     place: Place,
+    ours: &[String],
 ) -> Result<Edit, EditError> {
     let parameter = section.parameter();
     if is_connected(configuration, section, endpoint)? {
         return Err(EditError::AlreadyConnected(parameter, endpoint.to_owned()));
     }
+    let edit = placed(configuration, section, endpoint, place)?;
+    let ours: Vec<&str> = ours.iter().map(String::as_str).chain([endpoint]).collect();
+    if !is_safe(configuration, section, &edit.after, &ours)? {
+        let last = placed(configuration, section, endpoint, Place::Last)?;
+        let other = if section == Section::Relay { Section::Recipient } else { Section::Relay };
+        let instead = match is_safe(configuration, section, &last.after, &ours)? {
+            true => "put it last".to_owned(),
+            false => format!("let {} hold reject_unauth_destination before any policy service", other.parameter()),
+        };
+        return Err(EditError::OpensRelay { parameter, endpoint: endpoint.to_owned(), instead });
+    }
+    Ok(edit)
+}
+
+/// The edit that puts `endpoint` there.
+fn placed(configuration: &Configuration, section: Section, endpoint: &str, place: Place) -> Result<Edit, EditError> {
+    let parameter = section.parameter();
     let view = configuration.main();
     let before = view.is_set(parameter).then(|| squeezed(&view.raw(parameter).unwrap_or_default()));
     let present = match &before {
@@ -133,6 +164,50 @@ fn is_connected(configuration: &Configuration, section: Section, endpoint: &str)
     }))
 }
 
+/// Whether an OK of `ours` leaves relaying kept off when `section` has the value `value`. An OK ends one list:
+/// what keeps others from relaying must stand before it, or in the other list before each of `ours`.
+fn is_safe(configuration: &Configuration, section: Section, value: &str, ours: &[&str]) -> Result<bool, EditError> {
+    if !matches!(section, Section::Relay | Section::Recipient) {
+        return Ok(true);
+    }
+    let view = configuration.main();
+    let queue = view.get("queue_directory").map_err(EditError::Faulty)?;
+    for list in [Section::Relay, Section::Recipient] {
+        let value = if list == section {
+            view.expand_text(value).unwrap_or_default()
+        } else {
+            view.get(list.parameter()).map_err(EditError::Faulty)?
+        };
+        if is_guarded_before(&value, ours, &queue) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether what keeps others from relaying stands before each of `ours`.
+fn is_guarded_before(value: &str, ours: &[&str], queue_directory: &str) -> bool {
+    let words = split_list(value);
+    for (at, word) in words.iter().enumerate() {
+        if GUARDS.iter().any(|guard| word.eq_ignore_ascii_case(guard)) {
+            return true;
+        }
+        let asked = words.get(at + 1).filter(|_| word.eq_ignore_ascii_case("check_policy_service"));
+        if let Some(asked) = asked.map(|asked| named_endpoint(asked))
+            && ours.iter().any(|ours| is_same_endpoint(asked, ours, queue_directory))
+        {
+            return false;
+        }
+    }
+    false
+}
+
+/// The endpoint of an argument of `check_policy_service`, with or without settings of its own.
+fn named_endpoint(argument: &str) -> &str {
+    let named = argument.trim_start_matches('{').trim_end_matches('}');
+    split_list(named).first().copied().unwrap_or_default()
+}
+
 /// Whether relaying is kept off when `section` has the value `value`.
 fn guarded_with(configuration: &Configuration, section: Section, value: &str) -> Result<bool, EditError> {
     let view = configuration.main();
@@ -167,10 +242,8 @@ fn removed(list: &str, endpoint: &str, queue_directory: &str) -> String {
     let words = split_list(list);
     let mut after = String::from(list);
     for pair in words.windows(2).rev() {
-        let named = pair[1].trim_start_matches('{').trim_end_matches('}');
-        let theirs = split_list(named).first().copied().unwrap_or_default().to_owned();
         if !pair[0].eq_ignore_ascii_case("check_policy_service")
-            || !is_same_endpoint(&theirs, endpoint, queue_directory)
+            || !is_same_endpoint(named_endpoint(pair[1]), endpoint, queue_directory)
         {
             continue;
         }

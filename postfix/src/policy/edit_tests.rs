@@ -12,7 +12,7 @@ fn configuration(main: &str) -> Configuration {
 }
 
 fn connected(main: &str, section: Section, place: Place) -> String {
-    connect(&configuration(main), section, OURS, place).unwrap().after
+    connect(&configuration(main), section, OURS, place, &[]).unwrap().after
 }
 
 #[test]
@@ -82,14 +82,14 @@ fn relaying_is_kept_off() {
 #[test]
 fn twice_changes_nothing_and_taking_out_gives_back_what_was() {
     for main in [
-        "smtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination",
-        "smtpd_recipient_restrictions = permit_mynetworks reject_unauth_destination check_policy_service inet:127.0.0.1:99 permit",
-        "smtpd_recipient_restrictions = reject_unauth_destination",
+        "compatibility_level = 3.6\nsmtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination",
+        "compatibility_level = 3.6\nsmtpd_recipient_restrictions = permit_mynetworks reject_unauth_destination check_policy_service inet:127.0.0.1:99 permit",
+        "compatibility_level = 3.6\nsmtpd_recipient_restrictions = reject_unauth_destination",
     ] {
         for place in [Place::First, Place::Last] {
-            let edit = connect(&configuration(main), Section::Recipient, OURS, place).unwrap();
-            let now = configuration(&format!("{}={}", edit.parameter, edit.after));
-            let again = connect(&now, Section::Recipient, OURS, place);
+            let edit = connect(&configuration(main), Section::Recipient, OURS, place, &[]).unwrap();
+            let now = configuration(&format!("compatibility_level = 3.6\n{}={}", edit.parameter, edit.after));
+            let again = connect(&now, Section::Recipient, OURS, place, &[]);
             assert!(matches!(again, Err(EditError::AlreadyConnected(..))), "{again:?}");
             let back = disconnect(&now, Section::Recipient, OURS).unwrap();
             let (words, was) = (split_list(&back.after), edit.before.unwrap());
@@ -106,7 +106,7 @@ fn twice_changes_nothing_and_taking_out_gives_back_what_was() {
 fn an_endpoint_with_settings_is_the_same_endpoint() {
     let main = "smtpd_data_restrictions = check_policy_service { inet:localhost:3579, timeout=10s, { default_action = DUNNO } }, permit";
     assert!(matches!(
-        connect(&configuration(main), Section::Data, OURS, Place::First),
+        connect(&configuration(main), Section::Data, OURS, Place::First, &[]),
         Err(EditError::AlreadyConnected(..))
     ));
     assert_eq!(disconnect(&configuration(main), Section::Data, OURS).unwrap().after, "permit");
@@ -117,7 +117,7 @@ fn an_endpoint_with_settings_is_the_same_endpoint() {
 #[test]
 fn white_space_that_separates_no_words_stays_in_its_word() {
     let main = "smtpd_data_restrictions = permit_my\x0cnetworks,\t permit";
-    let edit = connect(&configuration(main), Section::Data, OURS, Place::First).unwrap();
+    let edit = connect(&configuration(main), Section::Data, OURS, Place::First, &[]).unwrap();
     assert!(edit.after.ends_with(", permit_my\x0cnetworks, permit"), "{edit:?}");
 }
 
@@ -126,7 +126,77 @@ fn a_list_with_an_open_brace_is_not_added_to() {
     // Postfix would take what is added for a part of the braced word, and ask nobody.
     let main = "smtpd_data_restrictions = check_policy_service { inet:127.0.0.1:99, timeout = 20s";
     for place in [Place::First, Place::Last] {
-        let error = connect(&configuration(main), Section::Data, OURS, place).unwrap_err();
+        let error = connect(&configuration(main), Section::Data, OURS, place, &[]).unwrap_err();
         assert!(matches!(&error, EditError::Faulty(fault) if fault.line == Some(1)), "{error}");
+    }
+}
+
+#[test]
+fn an_ok_of_ours_never_stands_before_all_that_keeps_others_from_relaying() {
+    let refused = |main: &str, section, place| match connect(
+        &configuration(main),
+        section,
+        OURS,
+        place,
+        &["127.0.0.1:4000".to_owned(), "unix:/other".to_owned()],
+    ) {
+        Err(EditError::OpensRelay { instead, .. }) => Some(instead),
+        Ok(_) => None,
+        Err(error) => panic!("{main}: {error}"),
+    };
+    let none = "smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = ";
+    for (main, section, place, instead) in [
+        // The only guard stands in the same list.
+        (
+            format!("{none}permit_mynetworks, reject_unauth_destination"),
+            Section::Recipient,
+            Place::First,
+            Some("put it last"),
+        ),
+        (format!("{none}permit_mynetworks, reject_unauth_destination"), Section::Recipient, Place::Last, None),
+        (
+            format!("{none}$mine\nmine = reject_unauth_destination"),
+            Section::Recipient,
+            Place::First,
+            Some("put it last"),
+        ),
+        // Last is before a final word, which is the only guard.
+        (
+            format!("{none}permit_mynetworks, reject"),
+            Section::Recipient,
+            Place::First,
+            Some("smtpd_relay_restrictions"),
+        ),
+        (format!("{none}permit_mynetworks, reject"), Section::Recipient, Place::Last, Some("smtpd_relay_restrictions")),
+        (format!("{none}defer_if_permit, reject"), Section::Recipient, Place::Last, None),
+        // The other list guards, unless an OK of ours skips that too.
+        (format!("{none}reject_unauth_destination"), Section::Relay, Place::First, None),
+        (
+            format!("{none}check_policy_service inet:127.0.0.1:4000, reject_unauth_destination"),
+            Section::Relay,
+            Place::First,
+            Some("smtpd_recipient_restrictions"),
+        ),
+        (
+            format!("{none}check_policy_service {{ unix:/other, timeout=5s }}, reject_unauth_destination"),
+            Section::Relay,
+            Place::First,
+            Some("smtpd_recipient_restrictions"),
+        ),
+        (
+            format!("{none}check_policy_service inet:127.0.0.1:10023, reject_unauth_destination"),
+            Section::Relay,
+            Place::First,
+            None,
+        ),
+        // Postfix's own default guards.
+        ("compatibility_level = 3.6".to_owned(), Section::Recipient, Place::First, None),
+        ("compatibility_level = 3.6".to_owned(), Section::Relay, Place::First, Some("put it last")),
+        // Other lists have no say about relaying.
+        (format!("{none}reject_unauth_destination"), Section::Sender, Place::First, None),
+    ] {
+        let found = refused(&main, section, place);
+        assert_eq!(found.is_some(), instead.is_some(), "{main}: {place:?}: {found:?}");
+        assert!(found.unwrap_or_default().contains(instead.unwrap_or_default()), "{main}");
     }
 }

@@ -9,4 +9,4 @@ mod restrictions;
 
 pub use doctor::{Finding, Listener, Problem, doctor};
 pub use edit::{Edit, EditError, Place, connect, disconnect};
-pub use restrictions::{Consultation, Section, consultations, is_same_endpoint};
+pub use restrictions::{Consultation, Exception, Section, consultations, exceptions, is_same_endpoint};

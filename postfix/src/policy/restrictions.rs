@@ -156,6 +156,41 @@ pub fn consultations(configuration: &Configuration) -> Result<Vec<Consultation>,
     if faults.is_empty() { Ok(found) } else { Err(faults) }
 }
 
+/// A service of master.cf that does not ask an endpoint where main.cf does: it sets that list itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Exception {
+    /// The service: `submission/inet`.
+    pub service: String,
+    /// The list that it sets.
+    pub section: Section,
+}
+
+/// The smtpd services that ask `endpoint` in none of their lists, because a list of their own stands in the
+/// place of one of main.cf that does. `places` are all consultations.
+pub fn exceptions(
+    configuration: &Configuration,
+    places: &[Consultation],
+    endpoint: &str,
+    queue_directory: &str,
+) -> Vec<Exception> {
+    let asked: Vec<_> =
+        places.iter().filter(|place| is_same_endpoint(&place.endpoint, endpoint, queue_directory)).collect();
+    let mut found: Vec<Exception> = Vec::new();
+    for service in configuration.master.smtpd() {
+        let name = service.id().0;
+        let own = |section: Section| service.get(section.parameter()).is_some();
+        let asks = asked.iter().any(|place| match &place.service {
+            Some(asking) => *asking == name,
+            None => !own(place.section),
+        });
+        let replaced = asked.iter().find(|place| place.service.is_none() && own(place.section));
+        if let Some(place) = replaced.filter(|_| !asks) {
+            found.push(Exception { service: name, section: place.section });
+        }
+    }
+    found
+}
+
 fn of_list(
     view: View<'_>,
     parameter: &str,
