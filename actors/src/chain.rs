@@ -33,6 +33,8 @@ pub(crate) struct Chain {
     pub(crate) deadline: Duration,
     pub(crate) ledger: Rc<RefCell<Ledger>>,
     pub(crate) log: Logger,
+    /// The name of who decides when no module does: none.
+    pub(crate) nobody: Arc<str>,
 }
 
 /// The answer for a module that failed, with `on_failure = "defer"`.
@@ -63,7 +65,7 @@ impl Chain {
             }
             started = now;
         }
-        Ending::Answer { verdict: Verdict::DUNNO, by: Arc::from(""), why: "no module had an opinion".into() }
+        Ending::Answer { verdict: Verdict::DUNNO, by: self.nobody.clone(), why: "no module had an opinion".into() }
     }
 
     /// Writes down what a module said; an ending if the chain ends with it.

@@ -323,7 +323,7 @@ impl Conversation {
 
     /// One line a verdict: what was asked, what was answered, who decided and why.
     fn log_ending(&self, query: &Query, ending: &Ending, took: std::time::Duration) {
-        let micros = took.as_micros();
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         match ending {
             Ending::Answer { verdict, by, why } => info!(self.port.log(), "verdict"; Asked(query),
                 "action" => %verdict, "module" => &**by, "why" => &**why, "micros" => micros),
@@ -341,7 +341,11 @@ impl slog::KV for Asked<'_> {
     fn serialize(&self, _: &slog::Record<'_>, to: &mut dyn slog::Serializer) -> slog::Result {
         let Self(query) = self;
         let mut put = |key: &'static str, value: &[u8]| -> slog::Result {
-            to.emit_arguments(key, &format_args!("{}", libvalvula::Printable::new(value)))
+            let value = libvalvula::Printable::new(value);
+            match value.as_plain() {
+                Some(plain) => to.emit_str(key, plain),
+                None => to.emit_arguments(key, &format_args!("{value}")),
+            }
         };
         put("sasl_user", query.sasl_username())?;
         put("client", query.get(libvalvula::Attribute::ClientAddress).unwrap_or_default())?;

@@ -265,6 +265,7 @@ impl Handler<Install> for Worker {
                 deadline: settings.deadline,
                 ledger: self.ledger.clone(),
                 log: log.clone(),
+                nobody: Arc::from(""),
             });
             // By its name: a listener that was renamed begins a page of its own.
             let slot = self.ledger.borrow_mut().slot(&Owner::Listener(settings.name.clone()));

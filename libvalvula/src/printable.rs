@@ -21,6 +21,14 @@ impl<'a> Printable<'a> {
         Self { bytes, limit: usize::MAX }
     }
 
+    /// The value itself, when it is plain ASCII text of which nothing is escaped or left out.
+    pub fn as_plain(&self) -> Option<&'a str> {
+        let plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'\\';
+        (self.bytes.len() <= self.limit && self.bytes.iter().all(plain))
+            .then(|| std::str::from_utf8(self.bytes).ok())
+            .flatten()
+    }
+
     /// Shows the first `limit` bytes (or up to three fewer, to end with a whole character), then `...`.
     pub fn bounded(bytes: &'a [u8], limit: usize) -> Self {
         Self { bytes, limit }
@@ -109,6 +117,18 @@ mod tests {
         assert_eq!(Printable::bounded(b"abcdef", 3).to_string(), "abc...");
         assert_eq!(Printable::bounded(b"abc", 3).to_string(), "abc");
         assert_eq!(Printable::bounded("aé€b".as_bytes(), 4).to_string(), "aé...");
+    }
+
+    #[test]
+    fn what_is_plain_is_shown_as_it_is() {
+        for bytes in [&b"ann@x.com"[..], b"", b"a b", b"a\\b", b"a\nb", "ä".as_bytes(), b"\x7f"] {
+            let value = Printable::new(bytes);
+            if let Some(plain) = value.as_plain() {
+                assert_eq!(plain, value.to_string());
+            }
+        }
+        assert_eq!(Printable::new(b"ann@x.com").as_plain(), Some("ann@x.com"));
+        assert_eq!(Printable::bounded(b"abcdef", 3).as_plain(), None);
     }
 
     #[test]

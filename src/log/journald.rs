@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-use super::line::{Line, severity};
+use super::line::{Line, Value, severity};
 use super::syslog::FACILITY;
 use super::target::{Lost, Target};
 
@@ -32,7 +32,7 @@ impl Journald {
 }
 
 impl Target for Journald {
-    fn write(&mut self, line: &Line) -> Result<(), Lost> {
+    fn write(&mut self, line: &Line<'_>) -> Result<(), Lost> {
         self.text.clear();
         self.entry.clear();
         line.write_body(&mut self.text);
@@ -40,10 +40,10 @@ impl Target for Journald {
         field(&mut self.entry, "PRIORITY", &severity(line.level).to_string());
         field(&mut self.entry, "SYSLOG_FACILITY", &FACILITY.to_string());
         field(&mut self.entry, "SYSLOG_IDENTIFIER", "valvulad");
-        for (key, value) in &line.fields {
+        for (key, value) in line.fields() {
             let name = name(key);
             match value {
-                serde_json::Value::String(text) => field(&mut self.entry, &name, text),
+                Value::Text(text) => field(&mut self.entry, &name, text),
                 other => field(&mut self.entry, &name, &other.to_string()),
             }
         }
@@ -96,8 +96,8 @@ mod tests {
         let path = dir.path().join("journal");
         let daemon = UnixDatagram::bind(&path).unwrap();
         let mut journald = Journald::new(&path).unwrap();
-        let values = [("queue-id", "1\nPRIORITY=0".into()), ("us", 7.into())];
-        journald.write(&example("verdict", &values)).unwrap();
+        let values = [("queue-id", Value::Text("1\nPRIORITY=0")), ("us", Value::Unsigned(7))];
+        journald.write(&example("verdict", &values).first()).unwrap();
         let mut buffer = vec![0; 64 * 1024];
         let length = daemon.recv(&mut buffer).unwrap();
         let expected = [

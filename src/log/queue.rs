@@ -4,22 +4,28 @@
 //! dropped; so are lines a target refuses. Both are counted, and the count is logged as soon as a line
 //! gets through again. Lines that come together are written together.
 
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use slog::{Drain, Level, Never, OwnedKVList, Record};
-use slog_async::AsyncRecord;
 
-use super::line::Line;
+use super::line::{Batch, Line};
 use super::target::{Lost, Target};
 
-/// Lines that wait at most. With the longest values a request can have this is some tens of MiB.
-const LENGTH: usize = 8192;
+/// Lines that wait at most.
+const LENGTH: usize = 16 * 1024;
+
+/// Bytes of text that wait at most.
+const BYTES: usize = 16 * 1024 * 1024;
+
+/// Memory of a batch that is kept for the next: more is given back.
+const KEPT: usize = 1024 * 1024;
 
 /// How long lines gather before they are written together: nobody reads a log sooner.
 const GATHER: Duration = Duration::from_millis(2);
@@ -27,14 +33,9 @@ const GATHER: Duration = Duration::from_millis(2);
 /// The way into the queue. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Queue {
-    to: SyncSender<Entry>,
     shared: Arc<Shared>,
-}
-
-enum Entry {
-    // Boxed: the queue's memory is allocated whole.
-    Line(Box<(Timestamp, AsyncRecord)>),
-    Order,
+    length: usize,
+    _open: Arc<Open>,
 }
 
 enum Order {
@@ -45,16 +46,52 @@ enum Order {
 
 #[derive(Default)]
 struct Shared {
-    /// Orders overtake lines: a queue that is full of lines for a target that hangs must not block them.
-    orders: Mutex<Vec<Order>>,
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
     dropped: AtomicU64,
 }
 
+/// What the thread finds when it next looks.
+#[derive(Default)]
+struct Waiting {
+    lines: Batch,
+    /// For after the lines.
+    orders: Vec<Order>,
+    /// The thread waits to be woken.
+    asleep: bool,
+    /// Nobody can log any more.
+    closed: bool,
+}
+
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Vec<Order>> {
-        // Nothing that is done under the lock can leave the list half changed.
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing that is done under the lock can panic and leave it half changed.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn change(&self, change: impl FnOnce(&mut Waiting)) {
+        let mut waiting = self.lock();
+        change(&mut waiting);
+        let asleep = std::mem::take(&mut waiting.asleep);
+        drop(waiting);
+        if asleep {
+            self.wake.notify_one();
+        }
+    }
+}
+
+/// Held by every way into the queue: the thread ends with the last.
+struct Open(Arc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.change(|waiting| waiting.closed = true);
+    }
+}
+
+thread_local! {
+    /// Where a line is put together, so that no thread holds the lock while values are written out.
+    static SCRATCH: RefCell<Batch> = RefCell::default();
 }
 
 impl Queue {
@@ -64,11 +101,10 @@ impl Queue {
     }
 
     fn with_length(target: Box<dyn Target>, length: usize) -> std::io::Result<Self> {
-        let (to, lines) = sync_channel(length);
         let shared = Arc::new(Shared::default());
-        let writer = Writer { target, lines, shared: shared.clone(), flushes: Vec::new(), failing: false };
+        let writer = Writer { target, shared: shared.clone(), failing: false };
         thread::Builder::new().name("log".to_owned()).spawn(move || writer.run())?;
-        Ok(Self { to, shared })
+        Ok(Self { length, _open: Arc::new(Open(shared.clone())), shared })
     }
 
     /// Has the target opened again.
@@ -89,9 +125,25 @@ impl Queue {
     }
 
     fn order(&self, order: Order) {
-        self.shared.lock().push(order);
-        // Full: the thread looks for orders after each line anyway. Closed: the thread is gone.
-        let _ = self.to.try_send(Entry::Order);
+        self.shared.change(|waiting| waiting.orders.push(order));
+    }
+
+    fn send(&self, line: &mut Batch) {
+        self.shared.change(|waiting| {
+            let lines = &mut waiting.lines;
+            if lines.lines() < self.length && lines.bytes() + line.bytes() <= BYTES {
+                lines.append(line);
+            } else {
+                self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+
+    fn put(&self, line: &mut Batch, record: &Record<'_>, values: &OwnedKVList) {
+        // A value that panicked may have left something.
+        line.clear();
+        line.push(Timestamp::now(), record, values);
+        self.send(line);
     }
 }
 
@@ -100,16 +152,20 @@ impl Drain for Queue {
     type Err = Never;
 
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), Never> {
-        let entry = Entry::Line(Box::new((Timestamp::now(), AsyncRecord::from(record, values))));
-        if let Err(TrySendError::Full(_)) = self.to.try_send(entry) {
-            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        let done = SCRATCH.try_with(|scratch| {
+            // In use when a value logs while it is written out.
+            scratch.try_borrow_mut().map(|mut line| self.put(&mut line, record, values)).is_ok()
+        });
+        // Fails while the thread ends.
+        if !done.unwrap_or(false) {
+            self.put(&mut Batch::default(), record, values);
         }
         Ok(())
     }
 }
 
-/// Lets lines gather. A thread that waits in the channel is woken for each line, and whoever logs pays for
-/// it; one that sleeps is not, and finds many lines at once.
+/// Lets lines gather. A thread that waits to be woken is woken for each line, and whoever logs pays for it;
+/// one that sleeps is not, and finds many lines at once.
 #[allow(clippy::disallowed_methods, reason = "a thread of its own, which nothing waits for")]
 fn gather() {
     thread::sleep(GATHER);
@@ -118,80 +174,69 @@ fn gather() {
 /// The thread.
 struct Writer {
     target: Box<dyn Target>,
-    lines: Receiver<Entry>,
     shared: Arc<Shared>,
-    /// Who waits until the queue is empty.
-    flushes: Vec<SyncSender<()>>,
     failing: bool,
 }
 
 impl Writer {
     fn run(mut self) {
-        loop {
-            let entry = match self.lines.try_recv() {
-                Ok(entry) => entry,
-                Err(TryRecvError::Empty) => {
-                    self.rest();
-                    gather();
-                    match self.lines.recv() {
-                        Ok(entry) => entry,
-                        Err(_) => return,
-                    }
-                }
-                Err(TryRecvError::Disconnected) => return self.rest(),
-            };
-            if let Entry::Line(line) = entry {
-                let (time, record) = *line;
-                let mut line = None;
-                record.as_record_values(|record, values| line = Some(Line::new(time, record, values)));
-                if let Some(line) = line {
-                    self.write(&line);
-                }
+        let mut lines = Batch::default();
+        while let Some(orders) = self.take(&mut lines) {
+            lines.iter().for_each(|line| self.write(&line));
+            if lines.bytes() > KEPT {
+                lines = Batch::default();
             }
-            self.obey();
+            lines.clear();
+            let flushed = self.target.flush();
+            if flushed.is_err() {
+                self.note(flushed);
+            }
+            orders.into_iter().for_each(|order| self.obey(order));
+            gather();
         }
     }
 
-    fn obey(&mut self) {
-        let orders = std::mem::take(&mut *self.shared.lock());
-        for order in orders {
-            match order {
-                Order::Reopen => {
-                    let opened = self.target.reopen();
-                    self.note(opened);
-                }
-                Order::Replace(target) => {
-                    let flushed = self.target.flush();
-                    self.note(flushed);
-                    self.target = target;
-                }
-                Order::Flush(done) => self.flushes.push(done),
+    /// Waits until there is something to do, and takes all of it; none when there will be nothing more.
+    fn take(&self, lines: &mut Batch) -> Option<Vec<Order>> {
+        let mut waiting = self.shared.lock();
+        while waiting.lines.lines() == 0 && waiting.orders.is_empty() {
+            if waiting.closed {
+                return None;
             }
+            waiting.asleep = true;
+            waiting = self.shared.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        waiting.asleep = false;
+        std::mem::swap(lines, &mut waiting.lines);
+        Some(std::mem::take(&mut waiting.orders))
+    }
+
+    /// Carries out an order; all lines logged before it are written.
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Reopen => {
+                let opened = self.target.reopen();
+                self.note(opened);
+            }
+            Order::Replace(target) => self.target = target,
+            // Whoever waited may have given up.
+            Order::Flush(done) => drop(done.try_send(())),
         }
     }
 
-    fn write(&mut self, line: &Line) {
+    fn write(&mut self, line: &Line<'_>) {
         let written = self.target.write(line);
         self.note(written);
         let dropped = if self.failing { 0 } else { self.shared.dropped.swap(0, Ordering::Relaxed) };
         if dropped > 0 {
-            let report = Line::own(Level::Warning, "log lines were dropped", vec![("count", dropped.into())]);
-            if let Err(lost) = self.target.write(&report) {
-                self.shared.dropped.fetch_add(dropped, Ordering::Relaxed);
-                self.note(Err(lost));
+            let mut report = Batch::default();
+            report.push_own(Level::Warning, "log lines were dropped", "count", dropped);
+            for line in report.iter() {
+                if let Err(lost) = self.target.write(&line) {
+                    self.shared.dropped.fetch_add(dropped, Ordering::Relaxed);
+                    self.note(Err(lost));
+                }
             }
-        }
-    }
-
-    /// The queue is empty.
-    fn rest(&mut self) {
-        let flushed = self.target.flush();
-        if flushed.is_err() {
-            self.note(flushed);
-        }
-        for done in self.flushes.drain(..) {
-            // Whoever waited may have given up.
-            let _ = done.try_send(());
         }
     }
 

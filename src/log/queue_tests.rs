@@ -13,7 +13,7 @@ struct Gated {
 }
 
 impl Target for Gated {
-    fn write(&mut self, line: &Line) -> Result<(), Lost> {
+    fn write(&mut self, line: &Line<'_>) -> Result<(), Lost> {
         let _open = self.gate.lock().unwrap();
         if *self.broken.lock().unwrap() {
             return Err(io::Error::other("broken").into());

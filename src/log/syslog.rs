@@ -49,7 +49,7 @@ impl Syslog {
 }
 
 impl Target for Syslog {
-    fn write(&mut self, line: &Line) -> Result<(), Lost> {
+    fn write(&mut self, line: &Line<'_>) -> Result<(), Lost> {
         self.text.clear();
         let time = line.time.to_zoned(self.zone.clone()).strftime("%b %e %H:%M:%S");
         let priority = FACILITY * 8 + severity(line.level);
@@ -68,7 +68,7 @@ impl Target for Syslog {
 
 #[cfg(test)]
 mod tests {
-    use super::super::line::example;
+    use super::super::line::{Value, example};
     use super::*;
 
     fn receive(socket: &UnixDatagram) -> String {
@@ -83,7 +83,7 @@ mod tests {
         let path = dir.path().join("log");
         let daemon = UnixDatagram::bind(&path).unwrap();
         let mut syslog = Syslog { zone: TimeZone::UTC, ..Syslog::new(&path) };
-        syslog.write(&example("port listens", &[("listener", "a\nb".into())])).unwrap();
+        syslog.write(&example("port listens", &[("listener", Value::Text("a\nb"))]).first()).unwrap();
         let expected = format!("<20>Jan  1 00:00:00 valvulad[{}]: port listens listener=\"a\\nb\"", std::process::id());
         assert_eq!(receive(&daemon), expected);
     }
@@ -93,15 +93,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let mut syslog = Syslog::new(&path);
-        assert!(syslog.write(&example("nobody there", &[])).is_err());
+        assert!(syslog.write(&example("nobody there", &[]).first()).is_err());
         let first = UnixDatagram::bind(&path).unwrap();
-        syslog.write(&example("one", &[])).unwrap();
+        syslog.write(&example("one", &[]).first()).unwrap();
         assert!(receive(&first).ends_with("one"));
         drop(first);
         std::fs::remove_file(&path).unwrap();
-        assert!(syslog.write(&example("lost", &[])).is_err());
+        assert!(syslog.write(&example("lost", &[]).first()).is_err());
         let second = UnixDatagram::bind(&path).unwrap();
-        syslog.write(&example("two", &[])).unwrap();
+        syslog.write(&example("two", &[]).first()).unwrap();
         assert!(receive(&second).ends_with("two"));
     }
 
@@ -110,7 +110,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let daemon = UnixDatagram::bind(&path).unwrap();
-        Syslog::new(&path).write(&example("x", &[("long", "\u{e4}".repeat(MAX).into())])).unwrap();
+        Syslog::new(&path).write(&example("x", &[("long", Value::Text(&"\u{e4}".repeat(MAX)))]).first()).unwrap();
         assert!(receive(&daemon).len() <= MAX);
     }
 }

@@ -5,13 +5,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::line::Line;
+use super::line::{Line, Stamp};
 use crate::config::{Format, Identity};
 
 /// Somewhere lines are written to. Only the log's own thread calls it, so it may block.
 pub(super) trait Target: Send {
     /// Takes a line; it may keep it until [`Target::flush`].
-    fn write(&mut self, line: &Line) -> Result<(), Lost>;
+    fn write(&mut self, line: &Line<'_>) -> Result<(), Lost>;
     /// Writes what was kept.
     fn flush(&mut self) -> Result<(), Lost> {
         Ok(())
@@ -45,6 +45,7 @@ const BUFFER: usize = 64 * 1024;
 pub(super) struct Stream<W> {
     to: W,
     format: Format,
+    stamp: Stamp,
     buffer: String,
     /// Lines in the buffer.
     lines: u64,
@@ -53,13 +54,13 @@ pub(super) struct Stream<W> {
 impl<W: Write> Stream<W> {
     /// Lines of `format` to `to`.
     pub fn new(to: W, format: Format) -> Self {
-        Self { to, format, buffer: String::new(), lines: 0 }
+        Self { to, format, stamp: Stamp::default(), buffer: String::new(), lines: 0 }
     }
 
-    fn add(&mut self, line: &Line) -> Result<(), Lost> {
+    fn add(&mut self, line: &Line<'_>) -> Result<(), Lost> {
         match self.format {
-            Format::Text => line.write_text(&mut self.buffer),
-            Format::Json => line.write_json(&mut self.buffer),
+            Format::Text => line.write_text(&mut self.stamp, &mut self.buffer),
+            Format::Json => line.write_json(&mut self.stamp, &mut self.buffer),
         }
         self.buffer.push('\n');
         self.lines += 1;
@@ -79,7 +80,7 @@ impl<W: Write> Stream<W> {
 }
 
 impl<W: Write + Send> Target for Stream<W> {
-    fn write(&mut self, line: &Line) -> Result<(), Lost> {
+    fn write(&mut self, line: &Line<'_>) -> Result<(), Lost> {
         self.add(line)
     }
 
@@ -106,7 +107,7 @@ impl LogFile {
 }
 
 impl Target for LogFile {
-    fn write(&mut self, line: &Line) -> Result<(), Lost> {
+    fn write(&mut self, line: &Line<'_>) -> Result<(), Lost> {
         self.stream.add(line)
     }
 
@@ -137,12 +138,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, moved) = (dir.path().join("log"), dir.path().join("log.1"));
         let mut file = LogFile::open(&path, Format::Text, None).unwrap();
-        file.write(&example("one", &[])).unwrap();
+        file.write(&example("one", &[]).first()).unwrap();
         file.flush().unwrap();
         fs::rename(&path, &moved).unwrap();
-        file.write(&example("two", &[])).unwrap();
+        file.write(&example("two", &[]).first()).unwrap();
         file.reopen().unwrap();
-        file.write(&example("three", &[])).unwrap();
+        file.write(&example("three", &[]).first()).unwrap();
         file.flush().unwrap();
         assert_eq!(fs::read_to_string(moved).unwrap().lines().count(), 2);
         assert!(fs::read_to_string(path).unwrap().ends_with("three\n"));
@@ -160,8 +161,8 @@ mod tests {
             }
         }
         let mut stream = Stream::new(Full, Format::Text);
-        stream.write(&example("one", &[])).unwrap();
-        stream.write(&example("two", &[])).unwrap();
+        stream.write(&example("one", &[]).first()).unwrap();
+        stream.write(&example("two", &[]).first()).unwrap();
         assert_eq!(stream.flush().unwrap_err().lines, 2);
         stream.flush().unwrap();
     }
@@ -169,10 +170,10 @@ mod tests {
     #[test]
     fn lines_are_kept_until_flushed_or_until_they_are_many() {
         let mut stream = Stream::new(Vec::new(), Format::Json);
-        stream.add(&example("x", &[])).unwrap();
+        stream.add(&example("x", &[]).first()).unwrap();
         assert!(stream.to.is_empty());
         let long = "y".repeat(BUFFER);
-        stream.add(&example(&long, &[])).unwrap();
+        stream.add(&example(&long, &[]).first()).unwrap();
         assert_eq!(stream.to.iter().filter(|byte| **byte == b'\n').count(), 2);
     }
 }
