@@ -326,6 +326,30 @@ async fn status_says_what_is_held_and_what_is_not_written() {
     assert_eq!(fact("oldest unwritten seconds"), json!(0));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_ends_although_counting_goes_on() {
+    let rig = Rig::start(with(settings(json!({})), json!({"flush_interval": "1h"}))).await;
+    let (ledger, module) = (rig.module_ledger(), Arc::clone(&rig.module));
+    let (flushed, mut stop) = tokio::sync::oneshot::channel::<()>();
+    let counting = tokio::spawn(async move {
+        let mut charged = 0;
+        while stop.try_recv().is_err() {
+            ask(&module, rcpt(&format!("user{}@example.com", charged % 50))).await;
+            charged += 1;
+            tokio::task::yield_now().await;
+        }
+        charged
+    });
+    for _ in 0..20 {
+        ledger.flush().await.unwrap();
+    }
+    flushed.send(()).unwrap();
+    let charged: i64 = counting.await.unwrap();
+    ledger.flush().await.unwrap();
+    assert_eq!(rig.module.status().into_iter().find(|(name, _)| *name == "writes pending").unwrap().1, json!(0));
+    assert_eq!(rig.used("any@example.com")[1][2], charged);
+}
+
 #[test]
 fn every_fault_of_the_settings_is_reported() {
     for (settings, expected) in [

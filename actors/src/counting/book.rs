@@ -3,7 +3,7 @@
 //! Pure and sequential: whoever holds the book decides. An account and its domain always stand in the
 //! same book, so that both are charged or neither.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -88,7 +88,7 @@ pub struct Undo {
 pub struct Book {
     kinds: Vec<HashMap<Arc<[u8]>, Counter, RandomState>>,
     messages: Instances<Place, Over>,
-    dirty: Vec<Key>,
+    dirty: VecDeque<Key>,
     /// When the first of `dirty` became so.
     dirty_since: Option<u64>,
 }
@@ -130,7 +130,7 @@ impl Book {
         Self {
             kinds: vec![HashMap::default(); 2],
             messages: Instances::new(messages),
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
             dirty_since: None,
         }
     }
@@ -226,24 +226,24 @@ impl Book {
         self.give_back(draft, &places, None);
     }
 
-    /// Takes what is to be written, at most `room` counters of it: each as it stands, with `unwritten`
-    /// as the change since it was last taken.
+    /// Takes what is to be written, the oldest first, and looks at no more than `room` counters: each as it
+    /// stands, with `unwritten` as the change since it was last taken. How many were looked at.
     pub fn take_dirty(&mut self, room: usize, mut take: impl FnMut(Key, &Counter)) -> usize {
-        let mut taken = 0;
-        while taken < room {
-            let Some(key) = self.dirty.pop() else { break };
+        let mut looked_at = 0;
+        while looked_at < room {
+            let Some(key) = self.dirty.pop_front() else { break };
+            looked_at += 1;
             let Some(counter) = self.kinds[usize::from(key.0)].get_mut(&key.1) else { continue };
             if !std::mem::take(&mut counter.dirty) || counter.is_written() {
                 continue;
             }
             take(key, counter);
             counter.tallies.iter_mut().for_each(|tally| tally.unwritten = 0);
-            taken += 1;
         }
         if self.dirty.is_empty() {
             self.dirty_since = None;
         }
-        taken
+        looked_at
     }
 
     /// Since when the oldest change waits to be written (seconds since 1970).
@@ -358,7 +358,7 @@ impl Book {
             change(counter);
             counter.closes = counter.closes.max(draft.closes);
             if !std::mem::replace(&mut counter.dirty, true) {
-                self.dirty.push((line.kind, name));
+                self.dirty.push_back((line.kind, name));
             }
             return;
         }
@@ -375,7 +375,7 @@ impl Book {
         }
         let (name, counter) = self.entry(line.kind, line.name);
         counter.dirty = true;
-        self.dirty.push((line.kind, name));
+        self.dirty.push_back((line.kind, name));
     }
 
     fn entry(&mut self, kind: u8, name: &[u8]) -> (Arc<[u8]>, &mut Counter) {

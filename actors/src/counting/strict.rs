@@ -54,7 +54,7 @@ impl Writer {
             return self.answer_after_holding(waiting).await;
         }
         let limits = limits(&decided);
-        let rows = self.take_rows(|key| limits.get(key).copied());
+        let rows = self.take_all_rows(|key| limits.get(key).copied());
         if rows.is_empty() {
             return self.answer(decided);
         }
@@ -191,7 +191,7 @@ impl Writer {
         self.take_over(keys.into_iter(), &stored);
         round.decided = self.decide(std::mem::take(&mut round.waiting));
         let limits = limits(&round.decided);
-        let rows = self.take_rows(|key| limits.get(key).copied());
+        let rows = self.take_all_rows(|key| limits.get(key).copied());
         if rows.is_empty() {
             return transaction.rollback().await;
         }

@@ -163,10 +163,12 @@ impl Writer {
 
     /// Writes what was kept and what is dirty. A success ends an absence.
     pub(super) async fn flush(&mut self) -> Result<(), String> {
+        // What is charged meanwhile is for the next time: under load there is no end to it.
+        let mut owed: Vec<_> = self.shared.shards.iter().map(|shard| shard.lock().dirty()).collect();
         loop {
             let batch = match self.kept.front() {
                 Some(kept) => kept.clone(),
-                None => match self.gather() {
+                None => match self.gather(&mut owed) {
                     Some(batch) => batch,
                     None => return Ok(()),
                 },
@@ -198,31 +200,36 @@ impl Writer {
         }
     }
 
-    /// A batch of what is dirty, held against no limit.
-    fn gather(&mut self) -> Option<Batch> {
-        let rows = self.take_rows(|_| None);
+    /// A batch of what is dirty, held against no limit; of each shard no more than is `owed`.
+    fn gather(&mut self, owed: &mut [usize]) -> Option<Batch> {
+        let rows = self.take_rows(owed, |_| None);
         (!rows.is_empty()).then(|| {
             self.sequence += 1;
             Batch::new(self.sequence, rows)
         })
     }
 
-    /// Takes what is dirty out of the books.
-    pub(super) fn take_rows(&self, limits: impl Fn(&Key) -> Option<Limits>) -> Vec<Row> {
+    /// Takes all that is dirty out of the books.
+    pub(super) fn take_all_rows(&self, limits: impl Fn(&Key) -> Option<Limits>) -> Vec<Row> {
+        self.take_rows(&mut vec![MAX_ROWS; self.shared.shards.len()], limits)
+    }
+
+    fn take_rows(&self, owed: &mut [usize], limits: impl Fn(&Key) -> Option<Limits>) -> Vec<Row> {
         let mut rows = Vec::new();
-        for shard in &self.shared.shards {
-            let room = MAX_ROWS - rows.len();
-            if room == 0 {
-                break;
-            }
-            shard.lock().take_dirty(room, |key, counter| {
-                let limits = limits(&key);
-                let row = Row::of(key.0, key.1, counter);
-                rows.push(match limits {
-                    Some(limits) => row.capped(&limits),
-                    None => row,
+        for (shard, owed) in self.shared.shards.iter().zip(owed) {
+            while *owed > 0 && rows.len() < MAX_ROWS {
+                let room = (*owed).min(MAX_ROWS - rows.len());
+                let looked_at = shard.lock().take_dirty(room, |key, counter| {
+                    let limits = limits(&key);
+                    let row = Row::of(key.0, key.1, counter);
+                    rows.push(match limits {
+                        Some(limits) => row.capped(&limits),
+                        None => row,
+                    });
                 });
-            });
+                // Fewer than were owed are left when a reload took some.
+                *owed = if looked_at == 0 { 0 } else { *owed - looked_at };
+            }
         }
         rows
     }
