@@ -1,10 +1,10 @@
 //! `valvulactl rule`, `slm-exception`, `quota-exception`, `quota` and `ticket`: what an operator changes through the
-//! running daemon is obeyed by the next request, and refusals are told apart by their exit codes.
+//! running daemon is obeyed by the next request, and refusals are told apart by their exit codes. On every database.
 
 #![allow(clippy::unwrap_used)] // a test may be blunt, its helpers too
 
 use serde_json::Value;
-use support::{Connection, Daemon, Home, Output, Request, programs};
+use support::{Connection, Daemon, Engine, Home, Output, Request, TestDatabase, programs};
 
 const SETTINGS: &str = "
 [postfix]
@@ -26,15 +26,24 @@ domain_global = 100
 struct Scene {
     home: Home,
     address: support::Address,
+    database: TestDatabase,
 }
 
 impl Scene {
-    fn new() -> Self {
+    fn new(engine: Engine) -> Self {
+        let database = TestDatabase::new(engine);
+        let (home, address) = Self::home(&database);
+        Self { home, address, database }
+    }
+
+    /// A daemon's home on `database`.
+    fn home(database: &TestDatabase) -> (Home, support::Address) {
         let address: support::Address = support::loopback().into();
         let listener = format!(
-            "[[listener]]\nname = \"in\"\naddress = \"{address}\"\nmodules = [\"bwl\", \"slm\", \"ticket\", \"mquota\"]\n{SETTINGS}"
+            "[database]\nurl = \"{}\"\n[[listener]]\nname = \"in\"\naddress = \"{address}\"\nmodules = [\"bwl\", \"slm\", \"ticket\", \"mquota\"]\n{SETTINGS}",
+            database.url()
         );
-        Self { home: Home::with(programs!(), &listener), address }
+        (Home::with(programs!(), &listener), address)
     }
 
     fn ask(&self, request: &Request) -> String {
@@ -62,9 +71,8 @@ fn started(scene: &Scene) -> Daemon<'_> {
     scene.home.start()
 }
 
-#[test]
-fn a_rule_is_obeyed_by_the_next_request() {
-    let scene = Scene::new();
+fn a_rule_is_obeyed_by_the_next_request(engine: Engine) {
+    let scene = Scene::new(engine);
     let _daemon = started(&scene);
     let bad = Request::rcpt("bad@away.example", "ann@home.example");
     assert!(scene.ask(&bad).starts_with("DUNNO"));
@@ -115,9 +123,8 @@ fn a_rule_is_obeyed_by_the_next_request() {
     );
 }
 
-#[test]
-fn a_rule_can_be_given_an_end() {
-    let scene = Scene::new();
+fn a_rule_can_be_given_an_end(engine: Engine) {
+    let scene = Scene::new(engine);
     let _daemon = started(&scene);
     let bad = Request::rcpt("bad@away.example", "ann@home.example");
     let add = |when: &str| {
@@ -143,9 +150,8 @@ fn a_rule_can_be_given_an_end() {
     assert!(list.contains("global:1  expired 20"), "{list}");
 }
 
-#[test]
-fn what_is_refused_says_why_and_exits_with_its_code() {
-    let scene = Scene::new();
+fn what_is_refused_says_why_and_exits_with_its_code(engine: Engine) {
+    let scene = Scene::new(engine);
     scene.refused(&["rule", "list"], 69, "no daemon answers");
     let _daemon = started(&scene);
     scene.refused(&["rule", "add", "global", "--source", "*", "--status", "reject"], 1, "too broad");
@@ -173,9 +179,8 @@ fn what_is_refused_says_why_and_exits_with_its_code() {
     scene.refused(&["quota", "show", "--module", "other"], 1, "modules in service: bwl, mquota, slm, ticket");
 }
 
-#[test]
-fn exceptions_are_obeyed_by_the_next_request() {
-    let scene = Scene::new();
+fn exceptions_are_obeyed_by_the_next_request(engine: Engine) {
+    let scene = Scene::new(engine);
     let _daemon = started(&scene);
     let as_other = Request::rcpt("ben@home.example", "x@y.example").sasl("ann@home.example");
     assert!(scene.ask(&as_other).starts_with("REJECT"), "mode full");
@@ -192,9 +197,8 @@ fn exceptions_are_obeyed_by_the_next_request() {
     assert!(scene.ask(&as_other).starts_with("DUNNO"), "any sender");
 }
 
-#[test]
-fn quotas_are_shown_reset_and_lifted() {
-    let scene = Scene::new();
+fn quotas_are_shown_reset_and_lifted(engine: Engine) {
+    let scene = Scene::new(engine);
     let _daemon = started(&scene);
     let send =
         || scene.ask(&Request::rcpt("ann@home.example", "x@y.example").sasl("ann@home.example").set("instance", ""));
@@ -246,9 +250,8 @@ fn quotas_are_shown_reset_and_lifted() {
     assert!(send().starts_with("REJECT"));
 }
 
-#[test]
-fn tickets_are_sold_blocked_and_credited() {
-    let scene = Scene::new();
+fn tickets_are_sold_blocked_and_credited(engine: Engine) {
+    let scene = Scene::new(engine);
     let _daemon = started(&scene);
     let request = Request::rcpt("ann@home.example", "x@y.example").sasl("ann@home.example").set("instance", "");
     let send = || scene.ask(&request);
@@ -298,4 +301,55 @@ fn tickets_are_sold_blocked_and_credited() {
     scene.refused(&["ticket", "assign", "small"], 64, "");
     scene.refused(&["ticket", "assign", "small", "--user", "a", "--domain", "b"], 64, "");
     scene.refused(&["ticket", "assign", "small", "--user", "a", "--until", "soon"], 64, "2027-12-31");
+}
+
+fn quota_show_tells_what_other_daemons_have_charged(engine: Engine) {
+    let scene = Scene::new(engine);
+    let _daemon = started(&scene);
+    let (other_home, other_address) = Scene::home(&scene.database);
+    let other = other_home.start();
+    let request = Request::rcpt("ann@home.example", "x@y.example").sasl("ann@home.example").set("instance", "");
+    assert_eq!(Connection::open(&other_address).unwrap().ask(&request).unwrap(), "DUNNO");
+    // The other's second of relaxed is over at the latest when it has ended.
+    assert_eq!(other.stop(), 0);
+    for arguments in [&["quota", "show", "ann@home.example"][..], &["quota", "show"]] {
+        let shown = scene.json(arguments);
+        let windows = shown["windows"].as_array().unwrap();
+        let global = windows.iter().find(|row| row["window"] == "global" && row["side"] == "account");
+        assert_eq!(global.unwrap()["used"], 1, "{arguments:?}: {shown}");
+        assert_eq!(shown["could_not_ask"], Value::Null, "{shown}");
+    }
+}
+
+macro_rules! on_every_database {
+    ($($name:ident,)*) => {$(
+        mod $name {
+            use super::Engine;
+
+            #[test]
+            fn on_sqlite() {
+                super::$name(Engine::Sqlite);
+            }
+
+            #[test]
+            fn on_mariadb() {
+                super::$name(Engine::MariaDb);
+            }
+
+            #[test]
+            fn on_postgresql() {
+                super::$name(Engine::Postgres);
+            }
+        }
+    )*};
+}
+
+on_every_database! {
+    a_rule_is_obeyed_by_the_next_request,
+    a_rule_can_be_given_an_end,
+    what_is_refused_says_why_and_exits_with_its_code,
+    exceptions_are_obeyed_by_the_next_request,
+    quotas_are_shown_reset_and_lifted,
+    tickets_are_sold_blocked_and_credited,
+    quota_show_tells_what_other_daemons_have_charged,
 }

@@ -24,7 +24,7 @@ const WINDOW_NAMES: [(usize, &str); WINDOWS] = [(MINUTE, "minute"), (HOUR, "hour
 /// Carries out an order about `quota` or `quota-exception`.
 pub(super) async fn carry_out(mquota: &Mquota, order: Order) -> Result<Done, Refused> {
     match order.words() {
-        ("quota", "show") => Ok(Done::seen(show(mquota, &order.read()?))),
+        ("quota", "show") => Ok(Done::seen(show(mquota, &order.read()?).await)),
         ("quota", "reset") => reset(mquota, order.read()?).await.map(Done::seen),
         ("quota-exception", "list") => list(mquota, order.read()?).await.map(Done::seen),
         ("quota-exception", "add") => add(mquota, order.read()?).await.map(Done::changed),
@@ -45,12 +45,21 @@ struct Which {
 /// What one account or domain has used of the windows that are open now.
 type Used = HashMap<(bool, Box<[u8]>), [i64; WINDOWS]>;
 
-fn show(mquota: &Mquota, which: &Which) -> Value {
+/// What is used, by what the database has: other daemons charge the same accounts. While it is away, by
+/// what this daemon knows, and the answer says so.
+async fn show(mquota: &Mquota, which: &Which) -> Value {
     const TOP: usize = 20;
     let second = now(&mquota.context);
     let moment = mquota.moment(second);
     let windows = [moment.minute, moment.hour, moment.run];
     let wanted = which.name.as_deref().map(keys);
+    // The run of an overlapping period stands in a counter of its own.
+    let slots = if moment.slot == 0 { vec![0] } else { vec![0, moment.slot] };
+    let stored_as = |(domain, name): &(bool, Box<[u8]>)| {
+        let name = name.clone();
+        slots.iter().map(move |slot| (2 * slot + u8::from(*domain), name.clone())).collect::<Vec<_>>()
+    };
+    let away = mquota.ledger.refresh(wanted.as_ref().map(|wanted| wanted.iter().flat_map(stored_as).collect())).await;
     let mut used = Used::new();
     // Whoever is asked for has a line even when nothing was sent.
     for (domain, name) in wanted.iter().flatten() {
@@ -108,7 +117,7 @@ fn show(mquota: &Mquota, which: &Which) -> Value {
         })
         .collect();
     let period = moment.period.and_then(|index| mquota.settings.periods.get(index));
-    json!({ "period": period.map(|period| &period.label), "windows": rows })
+    json!({ "period": period.map(|period| &period.label), "windows": rows, "could_not_ask": away.err() })
 }
 
 /// The largest share of a limit that is used.

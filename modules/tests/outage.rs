@@ -1,16 +1,14 @@
-//! The database goes away and comes back, answers are lost, the process is killed: nothing that was
-//! answered is lost, and nothing is counted twice.
+//! The database goes away and comes back, answers are lost: nothing that was answered is lost, and nothing is
+//! counted twice. (The daemon itself killed: `tests/count_kill.rs`.)
 
 #![allow(clippy::unwrap_used)] // a test may be blunt, its helpers too
 
 mod daemon;
 mod relay;
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actors::counting::{Durability, Ruling, Settings};
 use testkit::{Engine, Server, TestDatabase};
@@ -148,133 +146,4 @@ async fn a_commit_whose_answer_was_lost_is_counted_once() {
             answers_lost_under_load(engine, settings).await;
         }
     }
-}
-
-const CHILD: &str = "VALVULA_TEST_COUNT_AT";
-
-/// Not a test by itself: the process that is killed. It says each answer it was given.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn child_that_is_killed() {
-    let Ok(url) = std::env::var(CHILD) else { return };
-    let (durability, url) = url.split_once(' ').unwrap();
-    let settings = match durability {
-        "strict" => STRICT,
-        _ => Settings { flush_interval: Duration::from_millis(200), ..Settings::default() },
-    };
-    let daemon = Daemon::at(url, "mquota", settings).await;
-    let mut tasks = Vec::new();
-    for _ in 0..32 {
-        let ledger = daemon.ledger.clone();
-        tasks.push(tokio::spawn(async move {
-            loop {
-                assert_eq!(Asked::default().of(&ledger).await, Ok(Ruling::Pass));
-                // one write, so that no line is lost between here and the pipe
-                say(b"passed\n");
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        }));
-    }
-    tasks.swap_remove(0).await.unwrap();
-}
-
-fn say(line: &[u8]) {
-    use std::io::Write as _;
-    let mut out = std::io::stdout().lock();
-    out.write_all(line).unwrap();
-    out.flush().unwrap();
-}
-
-/// A process that counts, and the answers it was given.
-struct Counting {
-    child: std::process::Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-    passed: i64,
-}
-
-impl Counting {
-    fn start(sql: &TestDatabase, durability: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_that_is_killed", "--nocapture", "--test-threads=1"])
-            .env(CHILD, format!("{durability} {}", sql.url()))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines, passed: 0 }
-    }
-
-    /// Reads a line of it; whether there was one.
-    fn read(&mut self) -> bool {
-        let Some(line) = self.lines.next() else { return false };
-        self.passed += i64::from(line.unwrap().ends_with("passed"));
-        true
-    }
-
-    fn wait_for(&mut self, answers: i64) {
-        while self.passed < answers {
-            assert!(self.read(), "the child ended by itself");
-        }
-    }
-
-    /// Kills it; how often it was answered in all.
-    fn kill(mut self) -> i64 {
-        self.child.kill().unwrap();
-        while self.read() {}
-        self.child.wait().unwrap();
-        self.passed
-    }
-}
-
-#[test]
-fn killed_strict_loses_no_answered_request_and_counts_none_twice() {
-    for engine in Engine::ALL {
-        let sql = TestDatabase::new(engine);
-        let mut answered = 0;
-        let mut before = 0;
-        for round in 0..7 {
-            let mut child = Counting::start(&sql, "strict");
-            child.wait_for(50 + 30 * round);
-            answered = before + child.kill();
-            let stored = settled(&sql);
-            assert!(stored >= answered, "{engine:?}: {stored} stored, {answered} answered");
-            assert!(stored <= answered + 32, "{engine:?}: {stored} stored, {answered} answered, 32 at once");
-            before = stored;
-        }
-        assert!(answered > 0);
-    }
-}
-
-#[test]
-fn killed_relaxed_loses_at_most_an_interval_and_counts_none_twice() {
-    for engine in Engine::ALL {
-        let sql = TestDatabase::new(engine);
-        let mut before = 0;
-        for _ in 0..3 {
-            let mut child = Counting::start(&sql, "relaxed");
-            child.wait_for(100);
-            let early = child.passed;
-            // its interval is a fifth of this
-            let until = Instant::now() + Duration::from_secs(1);
-            while Instant::now() < until {
-                assert!(child.read(), "the child ended by itself");
-            }
-            let answered = child.kill();
-            let stored = settled(&sql) - before;
-            assert!(stored >= early, "{engine:?}: {stored} stored, {early} answered a second before the end");
-            // 32 may have been charged and not yet said so
-            assert!(stored <= answered + 32, "{engine:?}: {stored} stored, {answered} answered");
-            before += stored;
-        }
-    }
-}
-
-/// What is stored once the killed process's last statement has ended on the server.
-fn settled(sql: &TestDatabase) -> i64 {
-    let (mut last, mut still) = (-1, 0);
-    testkit::wait_until("the counter stands still", Duration::from_secs(60), || {
-        let now = daemon::stored(sql, "ann@example.com");
-        still = if std::mem::replace(&mut last, now) == now { still + 1 } else { 0 };
-        still == 15
-    });
-    last
 }

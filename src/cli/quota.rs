@@ -58,6 +58,13 @@ fn show(answer: &Value) -> String {
         Value::Null => "no period covers this time\n".to_owned(),
         label => format!("period: {}\n", libvalvula::Printable::new(cell(label).as_bytes())),
     };
+    let period = match &answer["could_not_ask"] {
+        Value::String(why) => {
+            let why = libvalvula::Printable::new(why.as_bytes());
+            format!("{period}as this daemon last knew, the database can't be asked: {why}\n")
+        }
+        _ => period,
+    };
     period + &aligned(&["", "NAME", "PER", "USED", "LIMIT", "FULL UNTIL"], &table, "nothing is used")
 }
 

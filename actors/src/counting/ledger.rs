@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use std::hash::BuildHasher as _;
 use tokio::sync::{mpsc, oneshot};
 
-use super::book::{Book, Draft, Limits, Ruling};
+use super::book::{Book, Draft, Key, Limits, Ruling};
 use super::counter::{Counter, WINDOWS};
 use super::event::{Event, Events};
 use super::instance::Due;
@@ -115,8 +115,8 @@ impl Waiting {
 pub(super) enum Order {
     /// Write what is not written, and say how it went.
     Flush(oneshot::Sender<Result<(), String>>),
-    /// Read all counters back.
-    ReadAgain(oneshot::Sender<Result<(), String>>),
+    /// The same, then read what is stored of the open counters: these, or all.
+    Refresh(Option<Vec<Key>>, oneshot::Sender<Result<(), String>>),
     /// Set the counters of this name to nothing used.
     Reset(Vec<u8>, oneshot::Sender<Result<u64, String>>),
     /// Begin anew, with all that is not written.
@@ -280,13 +280,15 @@ impl Ledger {
         self.order(Order::Flush(done), answer).await
     }
 
-    /// Reads all counters back: another daemon has written them. What is not written here yet stays.
+    /// Writes what is not written yet, then brings memory up to what is stored, with what other daemons
+    /// have charged: the counters `keys` (kind as in [`Ledger::each`], name in normal form), or all.
     ///
     /// # Errors
-    /// Why they could not be read.
-    pub async fn read_again(&self) -> Result<(), String> {
+    /// Why the database did not do it: what is in memory may not be all then.
+    pub async fn refresh(&self, keys: Option<Vec<(u8, Box<[u8]>)>>) -> Result<(), String> {
         let (done, answer) = oneshot::channel();
-        self.order(Order::ReadAgain(done), answer).await
+        let keys = keys.map(|keys| keys.into_iter().map(|(kind, name)| (kind, fit(&name).into())).collect());
+        self.order(Order::Refresh(keys, done), answer).await
     }
 
     /// Restarts the writer: nothing that it holds is lost, and nobody who is counted notices.

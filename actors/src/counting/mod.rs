@@ -9,7 +9,8 @@
 //! With the database:
 //! - [`store`]: the counters of the daemon, found again by name
 //! - [`ledger`]: the counters of one name, decided by any worker
-//! - `writer`, `strict`, `upkeep`: what takes them to the database, behind the answers or before them
+//! - `writer`, `strict`, `upkeep`, `reading`: what takes them to the database, behind the answers or before
+//!   them, and back from there
 //! - `rows`, `sql`, `fault`: what is written, how, and what its errors mean
 //! - [`queue`], [`receipt`]: for a module that keeps its counters in a table of its own
 
@@ -20,6 +21,7 @@ mod fault;
 pub mod instance;
 pub mod ledger;
 pub mod queue;
+mod reading;
 pub mod receipt;
 mod rows;
 mod sql;

@@ -13,13 +13,10 @@ use slog::Logger;
 
 use super::ledger::{Ledger, Settings, seconds};
 use super::receipt::writer_name;
-use super::sql::{Sql, stored};
+use super::sql::Sql;
 use super::writer::{CLOSED_SECONDS, Writer, signed};
 use crate::clock::Clock;
 use crate::database::Database;
-
-/// Counters read back at a time.
-const PAGE: u64 = 5000;
 
 /// All counters of the daemon. Cheap to clone.
 #[derive(Clone)]
@@ -84,7 +81,7 @@ impl Counters {
         let (writer, result) = {
             let now = signed(seconds(self.0.clock.now()));
             let reading = database.handle().spawn(async move {
-                let result = read_back(&writer, now).await;
+                let result = writer.read_back(now).await;
                 (writer, result)
             });
             match reading.await {
@@ -138,7 +135,7 @@ impl Counters {
     /// Why it could not all be read.
     pub async fn read_again(&self) -> Result<(), String> {
         for ledger in self.all().await {
-            ledger.read_again().await?;
+            ledger.refresh(None).await?;
         }
         Ok(())
     }
@@ -164,22 +161,6 @@ impl Counters {
         }
         // Whatever works for what is kept ends with it.
         self.0.kept.lock().clear();
-    }
-}
-
-/// Reads the open counters into memory.
-pub(super) async fn read_back(writer: &Writer, now: i64) -> Result<(), DbErr> {
-    let pool = writer.database.connection();
-    let mut after: Option<(u8, Vec<u8>)> = None;
-    loop {
-        let page = writer.sql.page(after.as_ref().map(|(kind, name)| (*kind, name.as_slice())), now, PAGE);
-        let rows = pool.query_all_raw(page).await?;
-        let stored = rows.iter().map(stored).collect::<Result<Vec<_>, _>>()?;
-        writer.take_over(stored.iter().map(|stored| (stored.kind, stored.name.as_slice().into())), &stored);
-        match stored.last() {
-            Some(last) => after = Some((last.kind, last.name.clone())),
-            None => return Ok(()),
-        }
     }
 }
 

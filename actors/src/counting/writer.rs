@@ -23,7 +23,6 @@ use super::fault::{Fault, fault};
 use super::ledger::{Answer, Durability, Order, Shared, Waiting};
 use super::rows::{Batch, Row};
 use super::sql::{Sql, Stored, stored};
-use super::store::read_back;
 use crate::database::Database;
 use crate::module::Unavailable;
 use crate::supervise::panic_text;
@@ -121,9 +120,8 @@ impl Writer {
                     Some(Order::Flush(done)) => {
                         let _ = done.send(self.flush().await);
                     }
-                    Some(Order::ReadAgain(done)) => {
-                        let read = read_back(self, signed(self.shared.now())).await;
-                        let _ = done.send(read.map_err(|error| error.to_string()));
+                    Some(Order::Refresh(keys, done)) => {
+                        let _ = done.send(self.re_read(keys).await);
                     }
                     Some(Order::Reset(name, done)) => {
                         let _ = done.send(self.reset(&name).await);

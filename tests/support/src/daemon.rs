@@ -188,6 +188,15 @@ impl<'a> Daemon<'a> {
         named(&self.stats()["modules"], name)
     }
 
+    /// What the module `name` says of itself under `fact`.
+    #[track_caller]
+    pub fn fact(&self, name: &str, fact: &str) -> serde_json::Value {
+        let module = self.module(name);
+        let facts = module["facts"].as_array().expect("a list of facts");
+        let found = facts.iter().find(|entry| entry[0] == fact);
+        found.unwrap_or_else(|| panic!("no {fact} in {module}"))[1].clone()
+    }
+
     fn child(&self) -> std::sync::MutexGuard<'_, Child> {
         self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
