@@ -5,6 +5,7 @@
 //! `VALVULA_TEST_KILLS` asks for more rounds.
 
 #![allow(clippy::unwrap_used)] // a test may be blunt, its helpers too
+#![allow(clippy::print_stdout)] // the figures, for whoever asks for them with --nocapture
 
 mod counting;
 

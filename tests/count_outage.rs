@@ -3,6 +3,7 @@
 //! says once that it went and once that it is back.
 
 #![allow(clippy::unwrap_used)] // a test may be blunt, its helpers too
+#![allow(clippy::print_stdout)] // the figures, for whoever asks for them with --nocapture
 
 mod counting;
 
