@@ -256,3 +256,7 @@ pub(crate) fn is_unclosed(value: &str) -> bool {
 #[cfg(test)]
 #[path = "list_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "list_properties.rs"]
+mod properties;

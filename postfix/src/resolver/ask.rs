@@ -155,7 +155,8 @@ impl Resolver {
         }
         match classes {
             [Class::Local] if certain => Verdict::Yes,
-            [Class::Local, ..] => Verdict::CouldNotAsk,
+            // $myhostname comes after lists that may have the domain.
+            _ if classes.contains(&Class::Local) => Verdict::CouldNotAsk,
             _ => Verdict::No,
         }
     }
