@@ -87,6 +87,80 @@ fn explain_changes_no_statistics_and_request_does() {
     support::wait_until("the request is counted", std::time::Duration::from_secs(10), || counts().0["count"] == 1);
 }
 
+/// Everything that a daemon says of itself but the time, and everything that its database holds.
+fn state(daemon: &support::Daemon<'_>, database: &TestDatabase) -> (Value, Vec<String>) {
+    let stats = daemon.stats();
+    let modules: Vec<_> = stats["modules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|module| serde_json::json!([module["name"], module["requests"], module["failures"], module["facts"]]))
+        .collect();
+    let tables = ["valvula_counter", "domain_ticket", "domain_ticket_history", "seen", "bwl_global", "valvula_change"];
+    let rows = tables.map(|table| database.sql(&format!("SELECT * FROM {table} ORDER BY 1;"))).to_vec();
+    (serde_json::json!([stats["requests"], stats["listeners"][0]["requests"], modules]), rows)
+}
+
+#[test]
+fn explain_changes_no_counter_no_instance_memory_and_no_statistics() {
+    for engine in Engine::ALL {
+        let database = TestDatabase::new(engine);
+        let address = support::loopback();
+        let chain = "[\"bwl\", \"slm\", \"strict\", \"relaxed\", \"ticket\", \"lmm\", \"transport\", \"mw\"]";
+        let period = |name: &str| {
+            format!(
+                "[module.{name}]\ntype = \"mquota\"\ndurability = \"{name}\"\n[[module.{name}.period]]\n\
+                 label = \"day\"\nfrom = \"00:00\"\nto = \"00:00\"\nhour = 3\n"
+            )
+        };
+        let settings = format!(
+            "[database]\nurl = \"{}\"\n[postfix]\nautodetect = false\n\
+             [[listener]]\nname = \"in\"\naddress = \"{address}\"\nmodules = {chain}\n{}{}\
+             [[module.mw.connection]]\nname = \"main\"\non_request = [\"INSERT INTO seen (sender) VALUES (#mail-from#)\"]\n\
+             [module.slm]\nmode = \"disabled\"\n",
+            database.url(),
+            period("strict"),
+            period("relaxed"),
+        );
+        let home = Home::with(programs!(), &settings);
+        assert_eq!(home.start().stop(), 0);
+        database.sql(
+            "CREATE TABLE seen (sender VARCHAR(100)); \
+             INSERT INTO domain_ticket (id, sasl_user) VALUES (1, 'ann@example.com'); \
+             INSERT INTO bwl_global (id, is_active, source, status) VALUES (1, 1, 'away.example', 'ok');",
+        );
+        let daemon = home.start();
+        let mail = |more: &[&str]| {
+            let base = ["--sender", "ann@example.com", "--recipient", "r@away.example", "--sasl", "ann@example.com"];
+            [&base[..], &["--instance", "1.2.3"], more].concat().iter().map(|&word| word.to_owned()).collect::<Vec<_>>()
+        };
+        let explain = |more: &[&str]| {
+            let words = mail(more);
+            json(&home, &[&["explain"][..], &words.iter().map(String::as_str).collect::<Vec<_>>()].concat())
+        };
+        let before = state(&daemon, &database);
+        for _ in 0..5 {
+            // At each stage; also what would warn of a row that makes an open relay.
+            for more in [&[][..], &["--stage", "DATA", "--count", "2"], &["--stage", "END-OF-MESSAGE", "--count", "3"]]
+            {
+                assert_eq!(explain(more)["answer"], "DUNNO", "{engine:?}");
+            }
+            home.valvulactl(&["explain", "--sender", "x@away.example", "--recipient", "r@away.example"]).ok();
+        }
+        assert_eq!(state(&daemon, &database), before, "{engine:?}");
+        assert_eq!(daemon.count_log(&["open relay"]), 0, "{}", daemon.log());
+        // The message itself is charged as if nobody had asked before.
+        let words = mail(&["--stage", "DATA", "--count", "3"]);
+        let asked = json(&home, &[&["request"][..], &words.iter().map(String::as_str).collect::<Vec<_>>()].concat());
+        assert_eq!(asked["answer"], "DUNNO", "{engine:?}");
+        assert_eq!(database.sql("SELECT total_used FROM domain_ticket;"), "3", "{engine:?}");
+        let next =
+            ["explain", "--sender", "ann@example.com", "--recipient", "r@away.example", "--sasl", "ann@example.com"];
+        let refused = json(&home, &next)["answer"].clone();
+        assert!(refused.as_str().unwrap().starts_with("REJECT"), "{engine:?}: three are used now: {refused}");
+    }
+}
+
 #[test]
 fn what_can_not_be_asked_is_said_and_told_apart() {
     let database = with_rules();
