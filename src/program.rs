@@ -121,6 +121,7 @@ impl Builder {
         match flags.mode() {
             Mode::Serve => self.serve(&flags, settings, inherited, predecessor),
             Mode::CheckConfig => {
+                exit::warn("valvulad", &settings.warnings);
                 exit::print(&format!("{}: the configuration is good", flags.config.display()));
                 Ok(Exit::Good)
             }

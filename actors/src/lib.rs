@@ -34,6 +34,7 @@ pub mod restart;
 mod runtime;
 pub mod runtime_settings;
 mod seat;
+pub mod secret;
 mod session;
 pub mod settings;
 mod socket;

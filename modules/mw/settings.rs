@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use actors::database::DatabaseUrl;
+use actors::secret::secret;
 use actors::settings::Section;
 
 use super::template::Template;
@@ -46,10 +47,10 @@ impl Settings {
 
 impl Connection {
     fn read(table: &mut Section, number: usize) -> Self {
-        let url = table.value::<String>("url").and_then(|url| match url.parse() {
+        let url = secret(table, "url").and_then(|(url, key)| match url.parse() {
             Ok(url) => Some(url),
             Err(fault) => {
-                table.fault("url", fault);
+                table.fault(&key, fault);
                 None
             }
         });

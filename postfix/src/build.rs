@@ -30,6 +30,7 @@ impl BuildDefaults {
     /// Asks `postconf`. Empty when it is not installed, fails or takes longer than `timeout`.
     pub async fn ask(postconf: &Path, timeout: Duration) -> Self {
         let mut command = tokio::process::Command::new(postconf);
+        own_environment(&mut command);
         command.args(["-d", "-c", "/"]).args(ASKED).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         match tokio::time::timeout(timeout, command.output()).await {
             Ok(Ok(output)) if output.status.success() => Self::parse(&String::from_utf8_lossy(&output.stdout)),
@@ -46,6 +47,15 @@ impl BuildDefaults {
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
+}
+
+/// Variables that Postfix's own programs are meant to see (its parameter `import_environment`), and the path.
+const PASSED_ON: [&str; 5] = ["PATH", "TZ", "MAIL_CONFIG", "MAIL_LOGTAG", "LANG"];
+
+/// Gives `command` of our environment only what Postfix's programs need: a database's password may stand in it,
+/// and who looks at the list of processes must not find it there.
+pub fn own_environment(command: &mut tokio::process::Command) {
+    command.env_clear().envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
 }
 
 /// Where Postfix's commands are: `command_directory` if it is known, else the first directory of the
@@ -67,6 +77,21 @@ mod tests {
         let build = BuildDefaults::parse("alias_maps = hash:/etc/aliases, nis:mail.aliases\nmail_version = 3.7.11\n");
         assert_eq!(build.get("alias_maps"), Some("hash:/etc/aliases, nis:mail.aliases"));
         assert_eq!(build.get("myorigin"), None);
+    }
+
+    #[tokio::test]
+    async fn a_program_of_postfix_sees_nothing_of_our_environment_but_what_it_needs() {
+        // The tests' own environment has more than this: cargo's variables at least.
+        assert!(std::env::vars_os().count() > PASSED_ON.len());
+        let mut command = tokio::process::Command::new("env");
+        own_environment(&mut command);
+        let output = command.output().await.unwrap();
+        let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && !seen.is_empty());
+        for line in seen.lines() {
+            let name = line.split('=').next().unwrap();
+            assert!(PASSED_ON.contains(&name), "{line}");
+        }
     }
 
     #[tokio::test]

@@ -61,6 +61,7 @@ impl Service {
         (leaving, predecessor): (Leaving, Option<Arc<Predecessor>>),
     ) -> Result<Self, Failure> {
         let log = logging.logger().clone();
+        warn_of(&settings.warnings, &log);
         let database = parts::database(&settings, &log).await?;
         let local = LocalParts::start(&settings, &log).await;
         let clock = Clock::system();
@@ -133,8 +134,9 @@ impl Service {
             return Err(lines);
         }
         let needs_restart = *self.fixed.lock() != Fixed::of(&settings);
-        let Settings { server, log: logging, metrics: _, database: _, local, listeners, modules } = settings;
+        let Settings { server, log: logging, metrics: _, database: _, local, listeners, modules, warnings } = settings;
         let log = self.log.clone();
+        warn_of(&warnings, &log);
         let counts = (listeners.len(), modules.iter().filter(|module| module.used).count());
         let sources = parts::sources(&modules, &log);
         // What can fail comes first; a module that starts asks the old local questions.
@@ -223,6 +225,12 @@ impl Service {
         self.given.counters.close().await;
         self.given.database.close().await;
         left
+    }
+}
+
+fn warn_of(warnings: &[String], log: &Logger) {
+    for warning in warnings {
+        warn!(log, "configuration"; "warning" => warning);
     }
 }
 

@@ -85,6 +85,14 @@ pub fn parsed<T>(result: Result<T, clap::Error>) -> Result<T, Exit> {
     })
 }
 
+/// Says what is no failure and should be mended all the same, on standard error.
+pub fn warn(program: &str, lines: &[String]) {
+    let mut stderr = std::io::stderr().lock();
+    for line in lines {
+        let _ = writeln!(stderr, "{program}: warning: {line}");
+    }
+}
+
 /// Prints a text on standard output. A reader that went away (`| head`) is no fault.
 pub fn print(text: &str) {
     if text.is_empty() {

@@ -10,6 +10,7 @@ mod merge;
 mod metrics;
 mod module;
 mod parts;
+mod secrets;
 mod server;
 mod sources;
 mod toml_layer;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub listeners: Vec<ListenerSettings>,
     /// Each module that a chain names or a section sets up, by name.
     pub modules: Vec<ModulePlan>,
+    /// What works and should not be so, a line each.
+    pub warnings: Vec<String>,
 }
 
 /// Reads the configuration at `main` with `environment` over it.
@@ -156,6 +159,7 @@ fn sources_of(modules: Node, registry: &Registry, faults: &Faults) -> Vec<Module
 
 /// `whole` is false when a file could not be read: what is missing may then stand in that file.
 fn read(tree: Node, registry: &Registry, faults: &Faults, whole: bool) -> Settings {
+    let warnings = secrets::exposed(&tree);
     let mut root = Section::new("", tree, faults.clone());
     let server = Server::read(root.table("server"));
     let log = Log::read(root.table("log"));
@@ -171,7 +175,7 @@ fn read(tree: Node, registry: &Registry, faults: &Faults, whole: bool) -> Settin
     }
     let modules = module::read_all(all_modules, &listeners, registry);
     root.finish();
-    Settings { server, log, metrics, database, local, listeners, modules }
+    Settings { server, log, metrics, database, local, listeners, modules, warnings }
 }
 
 #[cfg(test)]

@@ -32,6 +32,9 @@ use crate::config::Identity;
 const MAX_CONNECTIONS: usize = 32;
 /// How long a connection may say nothing, or not take its answer.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long, and for how many bytes, one who may not ask is listened to before it is told.
+const REFUSED: Duration = Duration::from_secs(1);
+const MAX_REFUSED: u64 = 64 * 1024;
 /// Out of file descriptors and the like: time for some to come free.
 const PAUSE: Duration = Duration::from_millis(100);
 /// `sun_path` has 108 bytes, the last of which is NUL.
@@ -258,6 +261,9 @@ async fn converse(stream: UnixStream, allowed: &Allowed, operator: &dyn Operator
     let (read, mut write) = stream.into_split();
     if !allowed.admits(uid, gid) {
         warn!(log, "control request refused"; "uid" => uid.as_raw(), "gid" => gid.as_raw());
+        // Whoever writes its request after we have hung up would not read why. What it asks is not looked at.
+        let mut request = BufReader::new(read).take(MAX_REFUSED);
+        let _ = within(REFUSED, request.read_until(b'\n', &mut Vec::new())).await;
         let refusal = Refusal::new(Code::NotAllowed, "only root and the daemon's user and group may ask");
         return send(&mut write, &Err(refusal)).await;
     }

@@ -186,6 +186,7 @@ struct Json<'a>(&'a mut String);
 impl Json<'_> {
     fn serialize(self, time: &str, line: &Line<'_>) -> serde_json::Result<()> {
         let mut bytes = std::mem::take(self.0).into_bytes();
+        let start = bytes.len();
         let mut json = serde_json::Serializer::new(&mut bytes);
         let mut object = json.serialize_map(None)?;
         object.serialize_entry("time", time)?;
@@ -199,7 +200,13 @@ impl Json<'_> {
             }
         }
         object.end()?;
+        // serde_json escapes what JSON demands: not the rest that ends a line or acts on a terminal.
+        let is_safe = bytes[start..].iter().all(|byte| matches!(byte, b' '..=b'~'));
         *self.0 = String::from_utf8(bytes).unwrap_or_default();
+        if !is_safe {
+            let line = self.0.split_off(start.min(self.0.len()));
+            let _ = write!(self.0, "{}", InJson(&line));
+        }
         Ok(())
     }
 }
@@ -306,10 +313,31 @@ fn quote(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Control characters, the line separators of Unicode, and those that change the direction of a line.
+/// JSON, in which every character that could act is an escape: such a character can stand in a text only.
+struct InJson<'a>(&'a str);
+
+impl fmt::Display for InJson<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            if acts(c) {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    write!(f, "\\u{unit:04x}")?;
+                }
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Control characters, the line separators of Unicode, and its format characters: those that change the
+/// direction of a line, are not seen, or speak to programs.
 fn acts(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Collects the values of one line.

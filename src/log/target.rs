@@ -5,6 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+
 use super::line::{Line, Stamp};
 use crate::config::{Format, Identity};
 
@@ -123,8 +126,18 @@ impl Target for LogFile {
     }
 }
 
+/// A named pipe that nobody reads is refused: opening it would wait for a reader, and the start with it.
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let opened = OpenOptions::new().create(true).append(true).mode(0o640).custom_flags(nonblocking).open(path);
+    let file = opened.map_err(|error| match error.raw_os_error() {
+        Some(code) if code == Errno::NXIO.raw_os_error() => io::Error::other("it is a pipe that nobody reads"),
+        _ => error,
+    })?;
+    // Written to it may wait: only the log's own thread does.
+    let flags = fcntl_getfl(&file)?;
+    fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -147,6 +160,25 @@ mod tests {
         file.flush().unwrap();
         assert_eq!(fs::read_to_string(moved).unwrap().lines().count(), 2);
         assert!(fs::read_to_string(path).unwrap().ends_with("three\n"));
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_refused_at_once_and_one_that_is_read_is_written_to() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        let error = LogFile::open(&path, Format::Text, None).err().unwrap();
+        assert!(error.to_string().contains("pipe that nobody reads"), "{error}");
+
+        let mut reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let mut file = LogFile::open(&path, Format::Text, None).unwrap();
+        assert!(!fcntl_getfl(&file.stream.to).unwrap().contains(OFlags::NONBLOCK));
+        file.write(&example("heard", &[]).first()).unwrap();
+        file.flush().unwrap();
+        let mut text = [0; 100];
+        let length = io::Read::read(&mut reader, &mut text).unwrap();
+        assert!(String::from_utf8_lossy(&text[..length]).contains("heard"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::database::url::DatabaseUrl;
+use crate::secret::secret;
 use crate::settings::Section;
 
 /// How surely SQLite has written a transaction when it says so (`PRAGMA synchronous`).
@@ -44,9 +45,9 @@ impl Settings {
     /// Reads the section `[database]`. `default_url` holds when none is written. Faults go to the
     /// section; what is returned with faults is not to be used.
     pub fn read(section: &mut Section, default_url: &str) -> Self {
-        let text: String = section.or("url", default_url.to_owned());
+        let (text, key) = secret(section, "url").unwrap_or_else(|| (default_url.to_owned(), "url".to_owned()));
         let url = text.parse().unwrap_or_else(|fault: String| {
-            section.fault("url", fault);
+            section.fault(&key, fault);
             DatabaseUrl::sqlite("unusable")
         });
         let mut settings = Self::new(url);

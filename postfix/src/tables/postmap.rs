@@ -10,7 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 
-use crate::build::find_program;
+use crate::build::{find_program, own_environment};
 
 use super::TableError;
 
@@ -40,6 +40,7 @@ impl Postmap {
         let mut command = tokio::process::Command::new(program);
         // The key goes through standard input: as an argument, everybody on the machine could read it.
         command.arg("-c").arg(&self.config_directory).args(["-q", "-", table]);
+        own_environment(&mut command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let failed = |error: std::io::Error| TableError(format!("postmap: {error}"));
         let mut child = command.spawn().map_err(failed)?;
