@@ -28,6 +28,7 @@ use crate::local::Local;
 use crate::operate::{Done, Order, Refused};
 use crate::postfix_config::Source;
 use crate::settings::Section;
+use crate::watch::{Followed, Follower};
 
 /// One request on its way through a chain: what Postfix sent, and where it came in.
 #[derive(Debug)]
@@ -184,6 +185,16 @@ pub struct ModuleContext {
     pub counters: Counters,
     /// The time of day; injected, so that a test can set it.
     pub clock: Clock,
+}
+
+impl ModuleContext {
+    /// Loads a table and has it followed for as long as what is returned is held: see [`crate::watch`].
+    ///
+    /// # Errors
+    /// When it can't be loaded, which keeps the module from starting.
+    pub async fn follow<F: Follower>(&self, follower: F) -> Result<Followed, StartError> {
+        self.database.watch().follow(follower, &self.log).await.map_err(StartError::new)
+    }
 }
 
 /// A module's settings, read and found good.

@@ -8,7 +8,7 @@ use libvalvula::{AddressKey, AddressRule};
 
 use super::status::Status;
 use super::until::Until;
-use crate::rules::{Rule, RuleFollower, RuleTable};
+use crate::rules::{ReadRow, Rule, RuleTable};
 use crate::columns;
 
 /// What is kept of a row besides what it is found by.
@@ -37,41 +37,15 @@ pub(super) struct Tables {
 impl Tables {
     /// Loads the four tables and has them followed for as long as what is returned is held.
     pub(super) async fn follow(&self, context: &ModuleContext) -> Result<[Followed; 4], StartError> {
-        let watch = context.database.watch();
-        let log = || context.log.clone();
-        let blocked = RuleFollower {
-            table: "bwl_global_sasl",
-            columns: SaslRow::COLUMNS,
-            read: |row| SaslRow::of(row)?.read(),
-            rules: self.blocked.clone(),
-            log: log(),
-        };
-        let global = RuleFollower {
-            table: "bwl_global",
-            columns: GlobalRow::COLUMNS,
-            read: |row| GlobalRow::of(row)?.read(),
-            rules: self.global.clone(),
-            log: log(),
-        };
-        let domain = RuleFollower {
-            table: "bwl_domain",
-            columns: RecipientRow::COLUMNS,
-            read: |row| RecipientRow::of(row)?.read_for_domain(),
-            rules: self.domain.clone(),
-            log: log(),
-        };
-        let account = RuleFollower {
-            table: "bwl_account",
-            columns: RecipientRow::COLUMNS,
-            read: |row| RecipientRow::of(row)?.read_for_account(),
-            rules: self.account.clone(),
-            log: log(),
-        };
+        let (domain, account): (ReadRow<_>, ReadRow<_>) = (
+            |row| RecipientRow::of(row)?.read_for_domain(),
+            |row| RecipientRow::of(row)?.read_for_account(),
+        );
         Ok([
-            watch.follow(blocked, &context.log).await.map_err(StartError::new)?,
-            watch.follow(global, &context.log).await.map_err(StartError::new)?,
-            watch.follow(domain, &context.log).await.map_err(StartError::new)?,
-            watch.follow(account, &context.log).await.map_err(StartError::new)?,
+            self.blocked.follow(context, "bwl_global_sasl", SaslRow::COLUMNS, |row| SaslRow::of(row)?.read()).await?,
+            self.global.follow(context, "bwl_global", GlobalRow::COLUMNS, |row| GlobalRow::of(row)?.read()).await?,
+            self.domain.follow(context, "bwl_domain", RecipientRow::COLUMNS, domain).await?,
+            self.account.follow(context, "bwl_account", RecipientRow::COLUMNS, account).await?,
         ])
     }
 }

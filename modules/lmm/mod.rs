@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use self::networks::Networks;
 use crate::columns;
-use crate::rules::{self, Rule, RuleFollower, RuleTable, Seek};
+use crate::rules::{self, Rule, RuleTable, Seek};
 use crate::trace::Trace;
 
 /// The registry's entry.
@@ -44,14 +44,8 @@ impl Configured for Settings {
     fn start(self: Box<Self>, context: ModuleContext) -> BoxFuture<Result<Arc<dyn Module>, StartError>> {
         Box::pin(async move {
             let rows = RuleTable::new();
-            let follower = RuleFollower {
-                table: "lmm_by_domain",
-                columns: DomainRow::COLUMNS,
-                read: |row| DomainRow::of(row)?.read(),
-                rules: rows.clone(),
-                log: context.log.clone(),
-            };
-            let followed = context.database.watch().follow(follower, &context.log).await.map_err(StartError::new)?;
+            let read: rules::ReadRow<_> = |row| DomainRow::of(row)?.read();
+            let followed = rows.follow(&context, "lmm_by_domain", DomainRow::COLUMNS, read).await?;
             Ok(Arc::new(Lmm { rows, followed }) as Arc<dyn Module>)
         })
     }

@@ -52,8 +52,7 @@ impl Configured for Settings {
     fn start(self: Box<Self>, context: ModuleContext) -> BoxFuture<Result<Arc<dyn Module>, StartError>> {
         Box::pin(async move {
             let exceptions = Exceptions::default();
-            let watch = context.database.watch();
-            let followed = watch.follow(exceptions.follower(), &context.log).await.map_err(StartError::new)?;
+            let followed = context.follow(exceptions.follower()).await?;
             let ledger = context.counters.ledger(&context.name, self.counting).await.map_err(StartError::new)?;
             let moment = ArcSwap::from_pointee(self.calendar.at(now(&context)));
             let mquota = Mquota { settings: *self, exceptions, followed, ledger, moment, context };

@@ -1,5 +1,6 @@
 //! The rows of a database table, kept in a [`RuleTable`] as the database has them.
 
+use actors::module::{ModuleContext, StartError};
 use actors::watch::{BadRow, Change as RowChange, Column, Followed, Follower, Row, Rows};
 use serde_json::Value;
 use slog::Logger;
@@ -16,18 +17,31 @@ pub fn fact(followed: &Followed) -> (&'static str, Value) {
     (followed.table(), Value::Object(facts.collect()))
 }
 
+impl<P: Clone + Send + Sync + 'static> RuleTable<P> {
+    /// Loads the database's `table` into this one, `columns` of each row as `read` reads them, and keeps it so
+    /// for as long as what is returned is held.
+    ///
+    /// # Errors
+    /// When the table can't be loaded.
+    pub async fn follow(
+        &self,
+        context: &ModuleContext,
+        table: &'static str,
+        columns: &'static [Column],
+        read: ReadRow<P>,
+    ) -> Result<Followed, StartError> {
+        context.follow(RuleFollower { table, columns, read, rules: self.clone(), log: context.log.clone() }).await
+    }
+}
+
 /// Keeps a table of rules as the database has it.
-pub struct RuleFollower<P> {
-    /// The table in the database.
-    pub table: &'static str,
-    /// Its columns that `read` reads.
-    pub columns: &'static [Column],
-    /// How a row is read.
-    pub read: ReadRow<P>,
-    /// Where the rules go.
-    pub rules: RuleTable<P>,
+struct RuleFollower<P> {
+    table: &'static str,
+    columns: &'static [Column],
+    read: ReadRow<P>,
+    rules: RuleTable<P>,
     /// For what can't be held.
-    pub log: Logger,
+    log: Logger,
 }
 
 impl<P: Clone + Send + Sync + 'static> Follower for RuleFollower<P> {

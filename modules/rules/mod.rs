@@ -17,7 +17,7 @@ mod index;
 mod snapshot;
 mod table;
 
-pub use follower::{ReadRow, RuleFollower, fact};
+pub use follower::{ReadRow, fact};
 pub use index::{Builder, Index, Rule, TooMuch};
 pub use snapshot::{Hit, Matches, Seek, Snapshot};
 pub use table::{Change, RuleTable};

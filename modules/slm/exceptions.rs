@@ -1,11 +1,10 @@
 //! `slm_exception`: who may send as somebody else.
 
-use actors::module::{ModuleContext, StartError};
-use actors::watch::{BadRow, Column, Followed, Row};
+use actors::watch::{BadRow, Column, Row};
 use libvalvula::{AddressKey, AddressRule};
 
 use crate::columns;
-use crate::rules::{Rule, RuleFollower, RuleTable};
+use crate::rules::Rule;
 
 /// What is kept of a row besides what it is found by.
 #[derive(Debug, Clone)]
@@ -31,10 +30,10 @@ pub(super) struct ExceptionRow {
 }
 
 impl ExceptionRow {
-    const COLUMNS: &[Column] =
+    pub(super) const COLUMNS: &[Column] =
         &[Column::integer("is_active"), Column::text("mail_from"), Column::text("sasl_username")];
 
-    fn of(row: &Row<'_>) -> Result<Self, BadRow> {
+    pub(super) fn of(row: &Row<'_>) -> Result<Self, BadRow> {
         Ok(Self {
             id: row.id(),
             is_active: row.integer("is_active")?,
@@ -68,19 +67,4 @@ impl ExceptionRow {
             payload: Exception { bare },
         }))
     }
-}
-
-/// Loads the table and has it followed for as long as what is returned is held.
-pub(super) async fn follow(
-    exceptions: &RuleTable<Exception>,
-    context: &ModuleContext,
-) -> Result<Followed, StartError> {
-    let follower = RuleFollower {
-        table: "slm_exception",
-        columns: ExceptionRow::COLUMNS,
-        read: |row| ExceptionRow::of(row)?.read(),
-        rules: exceptions.clone(),
-        log: context.log.clone(),
-    };
-    context.database.watch().follow(follower, &context.log).await.map_err(StartError::new)
 }

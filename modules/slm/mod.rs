@@ -21,7 +21,7 @@ use actors::watch::Followed;
 use serde_json::Value;
 
 use self::check::{Case, Mode, Settings};
-use self::exceptions::Exception;
+use self::exceptions::{Exception, ExceptionRow};
 use crate::{operating, questions};
 use crate::rules::{self, RuleTable};
 use crate::trace::Trace;
@@ -56,7 +56,8 @@ impl Configured for Settings {
     fn start(self: Box<Self>, context: ModuleContext) -> BoxFuture<Result<Arc<dyn Module>, StartError>> {
         Box::pin(async move {
             let exceptions = RuleTable::new();
-            let followed = exceptions::follow(&exceptions, &context).await?;
+            let read: rules::ReadRow<_> = |row| ExceptionRow::of(row)?.read();
+            let followed = exceptions.follow(&context, "slm_exception", ExceptionRow::COLUMNS, read).await?;
             Ok(Arc::new(Slm { settings: *self, exceptions, followed, context }) as Arc<dyn Module>)
         })
     }

@@ -61,8 +61,7 @@ impl Configured for Settings {
     fn start(self: Box<Self>, context: ModuleContext) -> BoxFuture<Result<Arc<dyn Module>, StartError>> {
         Box::pin(async move {
             let names = Names::default();
-            let watch = context.database.watch();
-            let followed = watch.follow(names.follower(), &context.log).await.map_err(StartError::new)?;
+            let followed = context.follow(names.follower()).await?;
             let desk = context.counters.keep(&format!("ticket {}", context.name), || {
                 let name = format!("ticket {}", context.name);
                 Desk::open(&name, &context.database, context.clock.clone(), (*self).clone(), context.log.clone())

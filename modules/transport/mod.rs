@@ -17,7 +17,7 @@ use libvalvula::{Printable, Verdict};
 use serde_json::Value;
 
 use crate::columns;
-use crate::rules::{self, Rule, RuleFollower, RuleTable, Seek};
+use crate::rules::{self, Rule, RuleTable, Seek};
 use crate::trace::Trace;
 
 /// The registry's entry.
@@ -42,14 +42,8 @@ impl Configured for Settings {
     fn start(self: Box<Self>, context: ModuleContext) -> BoxFuture<Result<Arc<dyn Module>, StartError>> {
         Box::pin(async move {
             let rows = RuleTable::new();
-            let follower = RuleFollower {
-                table: "transport_global",
-                columns: TransportRow::COLUMNS,
-                read: |row| TransportRow::of(row)?.read(),
-                rules: rows.clone(),
-                log: context.log.clone(),
-            };
-            let followed = context.database.watch().follow(follower, &context.log).await.map_err(StartError::new)?;
+            let read: rules::ReadRow<_> = |row| TransportRow::of(row)?.read();
+            let followed = rows.follow(&context, "transport_global", TransportRow::COLUMNS, read).await?;
             Ok(Arc::new(Transport { rows, followed }) as Arc<dyn Module>)
         })
     }
