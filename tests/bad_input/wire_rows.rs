@@ -157,10 +157,17 @@ pub fn rows() -> Vec<Row> {
         row("an empty `instance`", with("instance", "")),
         row("an `instance` of 4000 bytes", with("instance", "x".repeat(4000))),
         row("an `instance` with quotes and SQL", with("instance", "1'; DROP TABLE bwl_global; --")),
-        row("`sasl_username` with quotes and SQL, sender another's", with("sasl_username", "x' OR '1'='1")),
+        row(
+            "`sasl_username` with quotes and SQL, sender another's",
+            good().set("recipient", "b@away.example").set("sasl_username", "x' OR '1'='1").bytes(),
+        ),
         row(
             "`sasl_username` that is no address, sender local",
-            good().set("sender", "ann@home.example").set("sasl_username", "root").bytes(),
+            good()
+                .set("recipient", "b@away.example")
+                .set("sender", "ann@home.example")
+                .set("sasl_username", "root")
+                .bytes(),
         ),
         row("`sender=` twice: the last one counts", lines(b"sender=nobody@home.example\nsender=a@away.example\n")),
         row("an attribute of a later Postfix", lines(b"from_the_future=1\n")),

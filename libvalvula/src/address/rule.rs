@@ -85,8 +85,13 @@ impl AddressRule {
         if !is_name(&name) {
             return Self::Nothing;
         }
-        let form = if parent.is_some() { Self::Subdomains } else { plain };
-        form(name.into())
+        match (parent, name.strip_prefix(b"*.").filter(|rest| is_name(rest))) {
+            (Some(_), _) => Self::Subdomains(name.into()),
+            // Something invisible stood before the asterisk, and IDNA dropped it: what is left is what was
+            // meant, and what the rule is shown as.
+            (None, Some(parent)) => Self::Subdomains(parent.into()),
+            (None, None) => plain(name.into()),
+        }
     }
 
     /// Whether `address` is one that the rule means.

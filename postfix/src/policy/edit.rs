@@ -6,7 +6,7 @@ use crate::config::Configuration;
 use crate::fault::Fault;
 use crate::list::{is_unclosed, split_list};
 
-use super::restrictions::{Section, consultations, is_same_endpoint};
+use super::restrictions::{Section, consultations, endpoint_of, is_same_endpoint};
 
 /// Where in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,7 +194,7 @@ fn is_guarded_before(value: &str, ours: &[&str], queue_directory: &str) -> bool 
         }
         let asked = words.get(at + 1).filter(|_| word.eq_ignore_ascii_case("check_policy_service"));
         if let Some(asked) = asked.map(|asked| named_endpoint(asked))
-            && ours.iter().any(|ours| is_same_endpoint(asked, ours, queue_directory))
+            && ours.iter().any(|ours| is_same_endpoint(&asked, ours, queue_directory))
         {
             return false;
         }
@@ -202,10 +202,10 @@ fn is_guarded_before(value: &str, ours: &[&str], queue_directory: &str) -> bool 
     false
 }
 
-/// The endpoint of an argument of `check_policy_service`, with or without settings of its own.
-fn named_endpoint(argument: &str) -> &str {
-    let named = argument.trim_start_matches('{').trim_end_matches('}');
-    split_list(named).first().copied().unwrap_or_default()
+/// The endpoint of an argument of `check_policy_service`, with or without settings of its own, as
+/// [`consultations`] reads it: what that does not see is not taken out either.
+fn named_endpoint(argument: &str) -> String {
+    endpoint_of(argument).0
 }
 
 /// Whether relaying is kept off when `section` has the value `value`.
@@ -243,7 +243,7 @@ fn removed(list: &str, endpoint: &str, queue_directory: &str) -> String {
     let mut after = String::from(list);
     for pair in words.windows(2).rev() {
         if !pair[0].eq_ignore_ascii_case("check_policy_service")
-            || !is_same_endpoint(named_endpoint(pair[1]), endpoint, queue_directory)
+            || !is_same_endpoint(&named_endpoint(pair[1]), endpoint, queue_directory)
         {
             continue;
         }

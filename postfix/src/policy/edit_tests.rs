@@ -200,3 +200,11 @@ fn an_ok_of_ours_never_stands_before_all_that_keeps_others_from_relaying() {
         assert!(found.unwrap_or_default().contains(instead.unwrap_or_default()), "{main}");
     }
 }
+
+#[test]
+fn what_is_not_seen_as_asking_is_not_taken_out() {
+    // A malformed argument: Postfix refuses it, and it may not go in silence with the one that is ours.
+    let odd = "check_policy_service { inet:127.0.0.1:3579, timeout = 20s }5";
+    let main = format!("smtpd_data_restrictions = check_policy_service inet:127.0.0.1:3579, {odd}, permit");
+    assert_eq!(disconnect(&configuration(&main), Section::Data, OURS).unwrap().after, format!("{odd}, permit"));
+}

@@ -230,7 +230,7 @@ fn of_list(
 }
 
 /// `inet:host:port`, or `{ inet:host:port, name=value, { name = value } }` with its settings.
-fn endpoint_of(argument: &str) -> (String, BTreeMap<String, String>) {
+pub(super) fn endpoint_of(argument: &str) -> (String, BTreeMap<String, String>) {
     let Some((inside, "")) = enclosed(argument, b'{', b'}').filter(|_| argument.starts_with('{')) else {
         return (argument.to_owned(), BTreeMap::new());
     };

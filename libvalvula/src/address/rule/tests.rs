@@ -114,6 +114,9 @@ fn forms_and_texts_are_what_an_index_needs() {
         ("Ann@", RuleForm::LocalPart, "ann", "ann@"),
         ("Top", RuleForm::TopLevel, "top", "top"),
         ("*", RuleForm::Nothing, "", "(nothing)"),
+        // A blank that nobody sees, from a web page.
+        ("\u{ffa0}*.example.com", RuleForm::Subdomains, "example.com", "*.example.com"),
+        ("\u{200b}*.example.com", RuleForm::Subdomains, "example.com", "*.example.com"),
     ] {
         let rule = AddressRule::parse(rule);
         assert_eq!((rule.form(), rule.text(), rule.to_string().as_str()), (form, text.as_bytes(), shown));
