@@ -130,6 +130,9 @@ pub struct Consultation {
 
 /// How deeply restriction classes may stand in each other.
 const MAX_DEPTH: usize = 10;
+/// How many classes are looked into for one list. Classes that name each other several times would be
+/// looked into without end.
+const MAX_CLASSES: usize = 1000;
 
 /// All places where a policy service is asked: of main.cf, and of each smtpd service that sets a list itself.
 pub fn consultations(configuration: &Configuration) -> Result<Vec<Consultation>, Vec<Fault>> {
@@ -141,6 +144,7 @@ pub fn consultations(configuration: &Configuration) -> Result<Vec<Consultation>,
         service,
         None,
         0,
+        &mut 0,
     ) {
         Ok(more) => found.extend(more),
         Err(fault) => faults.push(fault),
@@ -198,6 +202,7 @@ fn of_list(
     service: Option<String>,
     class: Option<&str>,
     depth: usize,
+    seen: &mut usize,
 ) -> Result<Vec<Consultation>, Fault> {
     let value = view.get(parameter)?;
     let classes = view.get("smtpd_restriction_classes")?;
@@ -219,7 +224,12 @@ fn of_list(
             continue;
         }
         if depth < MAX_DEPTH && classes.contains(word) {
-            for mut inner in of_list(view, word, section, service.clone(), Some(word), depth + 1)? {
+            *seen += 1;
+            if *seen > MAX_CLASSES {
+                let what = format!("more than {MAX_CLASSES} restriction classes stand in each other");
+                return Err(view.fault(parameter, what));
+            }
+            for mut inner in of_list(view, word, section, service.clone(), Some(word), depth + 1, seen)? {
                 inner.before.splice(0..0, before.iter().cloned());
                 found.push(inner);
             }
