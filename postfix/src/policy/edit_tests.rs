@@ -213,6 +213,6 @@ fn what_is_not_seen_as_asking_is_not_taken_out() {
 fn classes_that_name_each_other_many_times_are_a_fault_and_not_a_hang() {
     let main = "smtpd_restriction_classes = ours\nsmtpd_data_restrictions = ours\n\
                 ours = ours, check_policy_service inet:127.0.0.1:99, ours, ours, ours, ours, ours";
-    let error = connect(&configuration(main), Section::Data, OURS, Place::First).unwrap_err();
+    let error = connect(&configuration(main), Section::Data, OURS, Place::First, &[]).unwrap_err();
     assert!(matches!(&error, EditError::Faulty(fault) if fault.message.contains("classes")), "{error}");
 }
