@@ -26,7 +26,7 @@ fn every_flag_and_command_of_the_help_is_in_page_and_completions() {
         let page = read(&format!("man/{program}.8")).replace("\\-", "-");
         let words: Vec<_> = help
             .split(|c: char| c.is_whitespace() || c == ',')
-            .map(|word| word.trim_end_matches(&[':', ';', ')']))
+            .map(|word| word.trim_end_matches([':', ';', ')']))
             .filter(|word| word.starts_with("--"))
             .collect();
         assert!(words.len() > 3, "{help}");

@@ -3,6 +3,8 @@
 //!
 //!     manual DIRECTORY
 
+#![allow(clippy::print_stderr)] // a program of the command line
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -137,7 +137,7 @@ fn commands(page: &mut String, program: &Program, path: &[String]) {
     let (_, sections) = parsed(&help(program, path));
     let below: Vec<_> = section(&sections, "SUBCOMMANDS").iter().filter(|(name, _)| name != "help").collect();
     for (name, about) in below {
-        let path = [path, &[name.clone()]].concat();
+        let path = [path, std::slice::from_ref(name)].concat();
         let (_, sections) = parsed(&help(program, &path));
         let usage = section(&sections, "USAGE").first().map_or("", |(usage, _)| usage);
         let usage = usage.strip_prefix(program.name).unwrap_or(usage).trim_start();
