@@ -109,7 +109,8 @@ fn a_port_in_use_ends_with_69_and_is_named() {
 
 #[test]
 fn an_address_that_is_not_ours_ends_with_69_and_is_named() {
-    let home = Home::with(programs!(), &LISTENER.replace("127.0.0.1:0", "192.0.2.1:3579"));
+    let home =
+        Home::with(programs!(), &LISTENER.replace("127.0.0.1:0\"", "192.0.2.1:3579\"\nallow = [\"192.0.2.0/24\"]"));
     let daemon = Daemon::spawn(&home);
     assert_eq!(daemon.wait(), 69, "{}", daemon.log());
     daemon.wait_log(&["192.0.2.1:3579"]);
