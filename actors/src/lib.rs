@@ -40,6 +40,7 @@ pub mod settings;
 mod socket;
 pub mod stats;
 pub mod supervise;
+mod turns;
 pub mod watch;
 mod worker;
 

@@ -249,6 +249,9 @@ impl Conversation {
                     if let Some(end) = self.answer(request, &mut codec, &mut outbox).await {
                         return end;
                     }
+                    if !inbox.is_empty() {
+                        self.port.lane.turn().await;
+                    }
                     continue;
                 }
                 Ok(Some(Frame::CheckServer)) => {
@@ -282,6 +285,10 @@ impl Conversation {
                     self.record.now(Doing::Reading, Instant::now());
                 }
             }
+            if let Err(error) = self.socket.readable().await {
+                return End::Lost(error);
+            }
+            self.port.lane.turn().await;
             match self.socket.read(&mut inbox).await {
                 Ok(0) => {
                     return match codec.decode_eof(&mut inbox) {

@@ -32,14 +32,19 @@ impl Socket {
         })
     }
 
+    /// Waits until there is something to read, or the end of the stream.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.readable().await,
+            Self::Unix(stream) => stream.readable().await,
+        }
+    }
+
     /// Reads what there is, 0 at the end of the stream. Memory is taken only once there is something to
     /// read, so that an idle connection holds none.
     pub(crate) async fn read(&self, into: &mut BytesMut) -> io::Result<usize> {
         loop {
-            match self {
-                Self::Tcp(stream) => stream.readable().await?,
-                Self::Unix(stream) => stream.readable().await?,
-            }
+            self.readable().await?;
             if into.capacity() - into.len() < READ / 4 {
                 into.reserve(READ);
             }

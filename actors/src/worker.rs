@@ -28,6 +28,7 @@ use crate::session::{Close, Doing, Drain, Park, Record, Session};
 use crate::socket::{Accepted, Socket};
 use crate::stats::{Batch, Ledger, Owner, Slot, Stats, Tally};
 use crate::supervise::{Health, Restart};
+use crate::turns::{Lane, Turns};
 
 /// How often sessions are looked at for their time limits, and statistics sent.
 const TICK: Duration = Duration::from_millis(100);
@@ -105,6 +106,7 @@ pub(crate) struct PortOnWorker {
     ledger: Rc<RefCell<Ledger>>,
     pub(crate) malformed: LogLimit,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) lane: Rc<Lane>,
     log: RefCell<Logger>,
 }
 
@@ -169,12 +171,13 @@ pub(crate) struct Worker {
     sessions: Sessions,
     next_session: u64,
     budget: Arc<Budget>,
+    turns: Rc<Turns>,
 }
 
 impl Worker {
     pub(crate) fn new(log: Logger, stats: Addr<Stats>, budget: Arc<Budget>) -> Self {
-        let (ledger, sessions) = Default::default();
-        Self { log, stats, ledger, ports: HashMap::new(), sessions, next_session: 0, budget }
+        let (ledger, sessions, turns) = Default::default();
+        Self { log, stats, ledger, ports: HashMap::new(), sessions, next_session: 0, budget, turns }
     }
 
     fn flush(&self) {
@@ -211,6 +214,7 @@ impl Actor for Worker {
         context.run_interval(TICK, |worker, _| {
             worker.flush();
             worker.sweep();
+            worker.turns.look();
         });
     }
 }
@@ -284,6 +288,7 @@ impl Handler<Install> for Worker {
                         ledger: self.ledger.clone(),
                         malformed: LogLimit::default(),
                         budget: self.budget.clone(),
+                        lane: self.turns.lane(),
                         log: RefCell::new(log),
                     };
                     self.ports.insert(id, Rc::new(port));

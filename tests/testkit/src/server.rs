@@ -33,6 +33,8 @@ pub struct Server {
     directory: PathBuf,
     address: String,
     port: u16,
+    /// What it has committed survives the loss of power, as administrators run it; slower than tests need.
+    is_durable: bool,
     /// User and group it runs as, when that is not the test's own.
     run_as: Option<(u32, u32)>,
     running: Mutex<Option<Child>>,
@@ -44,6 +46,18 @@ impl Server {
     /// # Panics
     /// When it is not installed or does not start: with its log.
     pub fn start_new(engine: Engine) -> Self {
+        Self::start_with(engine, false)
+    }
+
+    /// The same, with the engine's own durability, for measuring.
+    ///
+    /// # Panics
+    /// As [`Server::start_new`].
+    pub fn start_durable(engine: Engine) -> Self {
+        Self::start_with(engine, true)
+    }
+
+    fn start_with(engine: Engine, is_durable: bool) -> Self {
         let directory = directory().keep();
         // An address of its own within 127.0.0.0/8, so that a port that is free now stays free.
         let id = std::process::id();
@@ -62,7 +76,7 @@ impl Server {
         if let Some((user, group)) = run_as {
             std::os::unix::fs::chown(&directory, Some(user), Some(group)).expect("the directory's owner is set");
         }
-        let server = Self { engine, directory, address, port, run_as, running: Mutex::new(None) };
+        let server = Self { engine, directory, address, port, is_durable, run_as, running: Mutex::new(None) };
         server.make();
         server.start();
         server.make_user();
@@ -246,16 +260,18 @@ impl Server {
                     format!("--bind-address={address}"),
                     format!("--port={port}"),
                 ]);
-                let fixed = "--skip-name-resolve --max-connections=1000 --innodb-flush-log-at-trx-commit=2 \
-                    --innodb-buffer-pool-size=64M --character-set-server=utf8mb4";
+                let fixed = "--skip-name-resolve --max-connections=1000 --innodb-buffer-pool-size=64M \
+                    --character-set-server=utf8mb4";
                 words.extend(fixed.split_whitespace().map(str::to_owned));
+                words.push(format!("--innodb-flush-log-at-trx-commit={}", if self.is_durable { 1 } else { 2 }));
                 words
             }
             _ => {
                 let mut words = vec![programs::find("postgres", "postgresql").display().to_string()];
                 words.extend(["-D".into(), data, "-k".into(), directory.to_string()]);
                 words.extend(["-h".into(), address.clone(), "-p".into(), port.to_string()]);
-                for setting in ["max_connections=500", "fsync=off", "shared_buffers=64MB"] {
+                let fsync = if self.is_durable { "fsync=on" } else { "fsync=off" };
+                for setting in ["max_connections=500", fsync, "shared_buffers=64MB"] {
                     words.extend(["-c".into(), setting.into()]);
                 }
                 words
