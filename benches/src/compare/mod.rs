@@ -4,12 +4,14 @@
 //! at once by a round of the other: what else the machine does then meets both. A run with errors (a
 //! wrong answer, a lost connection) fails the whole: such a figure is none.
 
+mod beside;
 mod daemon;
 mod machine;
 pub mod scenario;
 mod server;
 pub mod table;
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,10 +19,12 @@ use anyhow::{Context, bail, ensure};
 use serde::de::DeserializeOwned;
 use structopt::StructOpt;
 
-use self::scenario::{Measure, SCENARIOS, Scenario, Subject};
+use self::beside::Company;
+use self::scenario::{Beside, Measure, SCENARIOS, Scenario, Store, Subject};
 use self::server::{Server, free_address, on_cores, program};
 use self::table::{Line, Rounds};
 use crate::load::{self, IdleReport, Report};
+use crate::process::Usage;
 
 /// Compares policy servers under load and prints a table in Markdown.
 #[derive(Debug, Clone, StructOpt)]
@@ -66,8 +70,14 @@ pub fn run(options: &Options, progress: &dyn Fn(&str)) -> anyhow::Result<String>
     ensure!(options.rounds > 0, "--rounds: at least one");
     let directory = tempfile::tempdir()?;
     let about = machine::describe(options);
-    let comparison =
-        Comparison { options, directory: directory.path(), progress, template: template(directory.path())? };
+    let comparison = Comparison {
+        options,
+        directory: directory.path(),
+        progress,
+        template: template(directory.path())?,
+        mariadb: OnceCell::new(),
+        postgres: OnceCell::new(),
+    };
     let table = if options.servers.is_empty() { comparison.scenarios()? } else { comparison.servers()? };
     let text = format!("{about}\n{table}");
     if let Some(path) = &options.write {
@@ -89,6 +99,8 @@ struct Comparison<'a> {
     directory: &'a Path,
     progress: &'a dyn Fn(&str),
     template: PathBuf,
+    mariadb: OnceCell<testkit::Server>,
+    postgres: OnceCell<testkit::Server>,
 }
 
 impl Comparison<'_> {
@@ -98,9 +110,13 @@ impl Comparison<'_> {
         for scenario in chosen {
             (self.progress)(scenario.title);
             let cores = if scenario.is_pinned() { self.cores() } else { (None, None) };
+            if matches!(scenario.measure, Measure::Loading) {
+                lines.push(self.loading(&scenario)?);
+                continue;
+            }
             let servers = self
-                .start(scenario.base, &cores.0)
-                .and_then(|base| Ok((base, self.start(scenario.subject, &cores.0)?)));
+                .start(scenario.base, "base", &cores.0)
+                .and_then(|base| Ok((base, self.start(scenario.subject, "subject", &cores.0)?)));
             let (base, subject) = match servers {
                 Ok(servers) => servers,
                 Err(error) => {
@@ -111,16 +127,26 @@ impl Comparison<'_> {
                     continue;
                 }
             };
-            lines.push(if scenario.measure == Measure::IdleMemory {
-                let kib = |server: &Server| -> anyhow::Result<f64> {
-                    let report: IdleReport = self.generator(server, scenario.load, cores.1.as_deref())?;
-                    ensure!(report.errors.sum() == 0, "{report}");
-                    Ok(report.kib_per_connection)
-                };
-                // Memory once taken is kept: only the first round tells.
-                Line::Idle(scenario, vec![kib(&base)?], vec![kib(&subject)?])
-            } else {
-                Line::Load(scenario, self.rounds(&base, &subject, scenario.load, cores.1.as_deref())?)
+            lines.push(match scenario.measure {
+                Measure::IdleMemory => {
+                    let kib = |server: &Server| -> anyhow::Result<String> {
+                        let report: IdleReport = self.generator(server, scenario.load, cores.1.as_deref())?;
+                        ensure!(report.errors.sum() == 0, "{report}");
+                        Ok(format!("{:.2} KiB", report.kib_per_connection))
+                    };
+                    // Memory once taken is kept: only the first round tells.
+                    Line::Still(scenario, kib(&base)?, kib(&subject)?, None)
+                }
+                Measure::Memory => {
+                    let mib = |server: &Server| Usage::of(server.pid()).rss_kib as f64 / 1024.0;
+                    let more = format!("{:.0} MiB", mib(&subject) - mib(&base));
+                    Line::Still(scenario, format!("{:.0} MiB", mib(&base)), more, None)
+                }
+                _ => {
+                    let database = daemon::database_file(&self.home(scenario.subject, "subject"));
+                    let beside = Company { comparison: self, kind: scenario.beside, server: &subject, database };
+                    Line::Load(scenario, self.rounds(&base, &subject, &beside, scenario.load, cores.1.as_deref())?)
+                }
             });
             subject.stop()?;
             base.stop()?;
@@ -140,7 +166,7 @@ impl Comparison<'_> {
                 let mut words = words.split_whitespace();
                 let mut command = Command::new(words.next().context("--server NAME=COMMAND: no command")?);
                 command.args(words);
-                let base = self.start(Subject::Floor(1), &cores.0)?;
+                let base = self.start(Subject::Floor(1), "base", &cores.0)?;
                 let subject = Server::start(
                     name,
                     command,
@@ -152,7 +178,13 @@ impl Comparison<'_> {
                 let title: &'static str = Box::leak(format!("{name}, {connections} connections").into_boxed_str());
                 (self.progress)(title);
                 let load = ["--conns", &connections.to_string()];
-                let rounds = self.rounds(&base, &subject, &load, cores.1.as_deref())?;
+                let alone = Company {
+                    comparison: self,
+                    kind: Beside::Nothing,
+                    server: &subject,
+                    database: self.directory.join("none"),
+                };
+                let rounds = self.rounds(&base, &subject, &alone, &load, cores.1.as_deref())?;
                 let scenario =
                     Scenario { name: "server", title, load: &[], measure: Measure::Rate, goal: None, ..SCENARIOS[0] };
                 lines.push(Line::Load(scenario, rounds));
@@ -171,7 +203,13 @@ impl Comparison<'_> {
         load::sample(&load::Options::from_iter(["policyload", "--template", &template]))
     }
 
-    fn start(&self, subject: Subject, cores: &Option<Vec<usize>>) -> anyhow::Result<Server> {
+    /// What only this server uses.
+    fn home(&self, subject: Subject, role: &str) -> PathBuf {
+        let name = format!("{role}-{subject:?}");
+        self.directory.join(name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', ""))
+    }
+
+    fn start(&self, subject: Subject, role: &str, cores: &Option<Vec<usize>>) -> anyhow::Result<Server> {
         let (cores, probe) = (cores.as_deref(), self.probe()?);
         match subject {
             Subject::Floor(threads) => {
@@ -180,18 +218,71 @@ impl Comparison<'_> {
                 command.args(["--mode", "tokio", "--threads", &threads.to_string(), "--addr", &address.to_string()]);
                 Server::start("floor", command, address, self.directory.join("floor.log"), cores, &probe)
             }
+            Subject::Transactions(store) => {
+                let address = free_address()?;
+                let mut command = Command::new(program("transactions")?);
+                let url = self.database(store, role).context("a server")?;
+                command.args(["--database", &url, "--addr", &address.to_string()]);
+                let log = self.directory.join("transactions.log");
+                Server::start("transactions", command, address, log, cores, &probe)
+            }
             Subject::Daemon(daemon) => {
-                let home =
-                    self.directory.join(format!("{}-{}-{}", daemon.chain.join("-"), daemon.rules, daemon.workers));
-                daemon::start(daemon, &home, cores, &probe)
+                let database = self.database(daemon.store, role);
+                daemon::start(daemon, &self.home(subject, role), database.as_deref(), cores, &probe)
             }
         }
+    }
+
+    /// The address of an empty database of a server's; none for SQLite.
+    fn database(&self, store: Store, role: &str) -> Option<String> {
+        let (server, engine) = match store {
+            Store::Sqlite => return None,
+            Store::MariaDb => (&self.mariadb, testkit::Engine::MariaDb),
+            Store::Postgres => (&self.postgres, testkit::Engine::Postgres),
+        };
+        let server = server.get_or_init(|| testkit::Server::start_durable(engine));
+        server.create_database(role);
+        Some(server.url(role))
+    }
+
+    /// How long a start takes with the subject's rules, less one with the base's, over the database's own client.
+    fn loading(&self, scenario: &Scenario) -> anyhow::Result<Line> {
+        let start = |subject, role| -> anyhow::Result<f64> {
+            let server = self.start(subject, role, &None)?;
+            let took = server.cold_start.as_secs_f64();
+            server.stop()?;
+            Ok(took)
+        };
+        let mut ratios = Vec::new();
+        let mut times = (Vec::new(), Vec::new());
+        // The first start fills the table.
+        start(scenario.subject, "subject")?;
+        for _ in 0..self.options.rounds {
+            let loading = start(scenario.subject, "subject")? - start(scenario.base, "base")?;
+            let began = std::time::Instant::now();
+            let database = daemon::database_file(&self.home(scenario.subject, "subject"));
+            let dumped = Command::new("sqlite3")
+                .arg("-readonly")
+                .arg("-csv")
+                .arg(database)
+                .arg("SELECT * FROM bwl_global")
+                .stdout(std::process::Stdio::null())
+                .status()?;
+            ensure!(dumped.success(), "sqlite3 could not dump the rules");
+            let dumping = began.elapsed().as_secs_f64();
+            ratios.push(loading / dumping);
+            times.0.push(dumping);
+            times.1.push(loading);
+        }
+        let shown = |times| format!("{:.0} ms", table::median(times) * 1000.0);
+        Ok(Line::Still(*scenario, shown(times.0), shown(times.1), Some(table::median(ratios))))
     }
 
     fn rounds(
         &self,
         base: &Server,
         subject: &Server,
+        company: &Company<'_>,
         load: &[&str],
         cores: Option<&[usize]>,
     ) -> anyhow::Result<Rounds> {
@@ -199,8 +290,13 @@ impl Comparison<'_> {
         let times = ["--secs", &self.options.seconds.to_string(), "--warmup", &self.options.warmup.to_string()];
         let load = [&["--expect", "DUNNO"], &times[..], load].concat();
         for round in 1..=self.options.rounds {
-            for (server, reports) in [(base, &mut rounds.base), (subject, &mut rounds.subject)] {
+            for (server, reports, is_subject) in [(base, &mut rounds.base, false), (subject, &mut rounds.subject, true)]
+            {
+                let beside = if is_subject { company.begin()? } else { None };
                 let report: Report = self.generator(server, &load, cores)?;
+                if let Some(beside) = beside {
+                    beside.end()?;
+                }
                 ensure!(
                     report.errors.sum() == 0 && report.done > 0,
                     "round {round} against {}:\n{report}",

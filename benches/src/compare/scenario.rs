@@ -7,6 +7,8 @@
 pub enum Subject {
     /// The tokio floor with so many threads.
     Floor(usize),
+    /// A server that does one transaction for each request.
+    Transactions(Store),
     /// valvulad.
     Daemon(Daemon),
 }
@@ -20,6 +22,36 @@ pub struct Daemon {
     pub chain: &'static [&'static str],
     /// Rows in `bwl_global`, none of which matches.
     pub rules: u32,
+    /// mquota answers after the commit.
+    pub strict: bool,
+    /// SQLite's commits survive the loss of power.
+    pub full_sync: bool,
+    /// Each sender has a ticket with a plan of its own.
+    pub plans: bool,
+    /// Where counters and rules are.
+    pub store: Store,
+}
+
+/// A database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// A file of its own.
+    Sqlite,
+    /// A private MariaDB with its own durability.
+    MariaDb,
+    /// A private PostgreSQL with its own durability.
+    Postgres,
+}
+
+/// What goes on besides while the subject is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// Nothing.
+    Nothing,
+    /// A closed loop of so many connections at another listener.
+    Flood(u32),
+    /// One row of `bwl_global` changes ten times a second.
+    RuleChanges,
 }
 
 /// What is read off a load's report.
@@ -33,6 +65,12 @@ pub enum Measure {
     P99,
     /// KiB of memory for each idle connection; less is better. Has no ratio.
     IdleMemory,
+    /// What the server's CPU did for a request; less is better.
+    Cpu,
+    /// Time from the start to the first answer, over `sqlite3` writing the same rules as CSV. Less is better.
+    Loading,
+    /// MiB of memory after the start, more than the base has. Has no ratio.
+    Memory,
 }
 
 /// One line of the table.
@@ -46,6 +84,8 @@ pub struct Scenario {
     pub base: Subject,
     /// What is measured.
     pub subject: Subject,
+    /// What goes on besides.
+    pub beside: Beside,
     /// Flags of the load generator.
     pub load: &'static [&'static str],
     /// What is read off.
@@ -62,16 +102,27 @@ impl Scenario {
         let threads = |subject| match subject {
             Subject::Floor(threads) => threads,
             Subject::Daemon(daemon) => daemon.workers,
+            Subject::Transactions(_) => 1,
         };
         threads(self.base) == 1 && threads(self.subject) == 1
     }
 }
 
 const FLOOR: Subject = Subject::Floor(1);
-const TEST: Daemon = Daemon { workers: 1, chain: &["test"], rules: 0 };
-const BWL: Daemon = Daemon { workers: 1, chain: &["bwl"], rules: 100_000 };
+const TEST: Daemon = Daemon {
+    workers: 1,
+    chain: &["test"],
+    rules: 0,
+    strict: false,
+    full_sync: false,
+    plans: false,
+    store: Store::Sqlite,
+};
+const BWL: Daemon = Daemon { chain: &["bwl"], rules: 100_000, ..TEST };
+const STRICT: Daemon = Daemon { chain: &["mquota"], strict: true, ..TEST };
 /// The full chain: 100,000 rules, `same-domain`, relaxed counting, and nobody on a plan.
-const FULL: Daemon = Daemon { workers: 1, chain: &["bwl", "slm", "mquota", "ticket"], rules: 100_000 };
+const FULL: Daemon = Daemon { chain: &["bwl", "slm", "mquota", "ticket"], rules: 100_000, ..TEST };
+const MANY_RULES: Daemon = Daemon { chain: &["bwl"], rules: 1_000_000, ..TEST };
 
 const fn scenario(name: &'static str, title: &'static str, subject: Daemon, load: &'static [&'static str]) -> Scenario {
     Scenario {
@@ -79,6 +130,7 @@ const fn scenario(name: &'static str, title: &'static str, subject: Daemon, load
         title,
         base: FLOOR,
         subject: Subject::Daemon(subject),
+        beside: Beside::Nothing,
         load,
         measure: Measure::Rate,
         goal: None,
@@ -159,6 +211,94 @@ pub const SCENARIOS: &[Scenario] = &[
             "mod-test, a new connection for each request, 16 connections",
             TEST,
             &["--conns", "16", "--reconnect-every", "1"],
+        )
+    },
+    Scenario {
+        measure: Measure::Cpu,
+        goal: Some((2.5, 1.6)),
+        ..scenario("full-cpu", "full chain, 64 connections: CPU a request", FULL, &["--conns", "64"])
+    },
+    Scenario {
+        goal: Some((0.25, 0.45)),
+        ..scenario("strict", "mquota strict, SQLite, synchronous NORMAL, 64 connections", STRICT, &["--conns", "64"])
+    },
+    Scenario {
+        goal: Some((0.15, 0.30)),
+        ..scenario(
+            "strict-full",
+            "mquota strict, SQLite, synchronous FULL, 64 connections",
+            Daemon { full_sync: true, ..STRICT },
+            &["--conns", "64"],
+        )
+    },
+    Scenario {
+        base: Subject::Transactions(Store::MariaDb),
+        goal: Some((10.0, 20.0)),
+        ..scenario(
+            "strict-mariadb",
+            "mquota strict, MariaDB, 64 connections, over a transaction for each request",
+            Daemon { store: Store::MariaDb, ..STRICT },
+            &["--conns", "64"],
+        )
+    },
+    Scenario {
+        base: Subject::Transactions(Store::Postgres),
+        goal: Some((10.0, 20.0)),
+        ..scenario(
+            "strict-postgres",
+            "mquota strict, PostgreSQL, 64 connections, over a transaction for each request",
+            Daemon { store: Store::Postgres, ..STRICT },
+            &["--conns", "64"],
+        )
+    },
+    Scenario {
+        goal: Some((0.10, 0.25)),
+        ..scenario(
+            "ticket",
+            "ticket, one plan a sender, SQLite, 64 connections",
+            Daemon { chain: &["ticket"], plans: true, ..TEST },
+            &["--conns", "64"],
+        )
+    },
+    Scenario {
+        base: Subject::Daemon(Daemon { rules: 10, ..MANY_RULES }),
+        measure: Measure::Memory,
+        goal: Some((250.0, 120.0)),
+        ..scenario("rules-memory", "memory of 1,000,000 bwl rules", MANY_RULES, &[])
+    },
+    Scenario {
+        base: Subject::Daemon(Daemon { rules: 10, ..MANY_RULES }),
+        measure: Measure::Loading,
+        goal: Some((3.0, 1.5)),
+        ..scenario(
+            "rules-loading",
+            "start with 1,000,000 rules less start with 10, over `sqlite3` dumping them as CSV",
+            MANY_RULES,
+            &[],
+        )
+    },
+    Scenario {
+        base: Subject::Daemon(Daemon { rules: 1_000_000, ..FULL }),
+        beside: Beside::RuleChanges,
+        measure: Measure::P99,
+        goal: Some((1.5, 1.5)),
+        ..scenario(
+            "rules-change",
+            "full chain with 1,000,000 rules, 5,000/s, a rule changed ten times a second: p99 over none changed",
+            Daemon { rules: 1_000_000, ..FULL },
+            &["--conns", "16", "--rate", "5000"],
+        )
+    },
+    Scenario {
+        base: Subject::Daemon(Daemon { workers: 2, ..TEST }),
+        beside: Beside::Flood(256),
+        measure: Measure::P99,
+        goal: Some((3.0, 1.5)),
+        ..scenario(
+            "flood",
+            "mod-test, 1 connection at a port while 256 flood another, 2 workers: p99 over alone",
+            Daemon { workers: 2, ..TEST },
+            &["--conns", "1"],
         )
     },
     Scenario {

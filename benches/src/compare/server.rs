@@ -23,6 +23,8 @@ pub struct Server {
     log: PathBuf,
     /// Where it answers.
     pub address: SocketAddr,
+    /// Where it answers besides.
+    pub other: Option<SocketAddr>,
     /// From the start of the process to the first answer.
     pub cold_start: Duration,
 }
@@ -46,7 +48,7 @@ impl Server {
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let started = Instant::now();
         let child = on_cores(cores, || command.spawn()).with_context(|| format!("can't start {name}"))?;
-        let mut server = Self { name: name.to_owned(), child, log, address, cold_start: Duration::ZERO };
+        let mut server = Self { name: name.to_owned(), child, log, address, other: None, cold_start: Duration::ZERO };
         while !answers(address, probe) {
             if let Some(status) = server.child.try_wait()? {
                 bail!("{name} ended with {status}:\n{}", server.last_lines());

@@ -19,8 +19,8 @@ pub struct Rounds {
 pub enum Line {
     /// Measured under load.
     Load(Scenario, Rounds),
-    /// Measured idle: KiB a connection, of each.
-    Idle(Scenario, Vec<f64>, Vec<f64>),
+    /// Measured without load: the base, the subject, both with their unit, and the ratio if there is one.
+    Still(Scenario, String, String, Option<f64>),
     /// Could not be measured, and why.
     Skipped(Scenario, String),
 }
@@ -39,7 +39,8 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 /// What is measured, of one report.
 pub fn value(measure: Measure, report: &Report) -> f64 {
     match measure {
-        Measure::Rate | Measure::IdleMemory => report.rate,
+        Measure::Rate | Measure::IdleMemory | Measure::Loading | Measure::Memory => report.rate,
+        Measure::Cpu => report.server_cpu_us,
         Measure::P50 => report.p50_us,
         Measure::P99 => report.p99_us,
     }
@@ -64,14 +65,10 @@ pub fn markdown(lines: &[Line]) -> String {
         // Writing to a string can't fail.
         let _ = match line {
             Line::Load(scenario, rounds) => load_line(&mut table, scenario, rounds),
-            Line::Idle(scenario, base, subject) => {
-                let (base, subject) = (median(base.iter().copied()), median(subject.iter().copied()));
+            Line::Still(scenario, base, subject, ratio) => {
                 let (must, aim) = goals(scenario);
-                writeln!(
-                    table,
-                    "| {} | {base:.2} KiB | {subject:.2} KiB | | | {must} | {aim} | | | | | | |",
-                    scenario.title
-                )
+                let ratio = ratio.map_or_else(String::new, |ratio| format!("**{ratio:.2}**"));
+                writeln!(table, "| {} | {base} | {subject} | {ratio} | | {must} | {aim} | | | | | | |", scenario.title)
             }
             Line::Skipped(scenario, why) => {
                 let why = why.lines().find(|line| !line.trim().is_empty()).unwrap_or("unknown").trim();
@@ -91,7 +88,7 @@ const BUSY: f64 = 30.0;
 fn busy(lines: &[Line]) -> String {
     let reports = lines.iter().flat_map(|line| match line {
         Line::Load(_, rounds) => [&rounds.base[..], &rounds.subject[..]],
-        Line::Idle(..) | Line::Skipped(..) => [&[][..], &[][..]],
+        Line::Still(..) | Line::Skipped(..) => [&[][..], &[][..]],
     });
     let others = median(reports.flatten().map(|report| report.others_cpu_percent));
     if others < BUSY {
