@@ -76,7 +76,7 @@ impl Daemon {
             .sender(&user)
             .recipient("somebody@elsewhere.example")
             .sasl_username(&user)
-            .instance(&format!("{:x}.1.0", self.requests))
+            .instance(format!("{:x}.1.0", self.requests))
             .build()
             .unwrap();
         let query = Arc::new(Query { request, listener: "day".into() });
