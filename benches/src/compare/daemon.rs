@@ -66,7 +66,7 @@ fn text(daemon: Daemon, home: &Path, url: &str, [address, other]: [SocketAddr; 2
          [log]\ntarget = \"stderr\"\n\n\
          [database]\nurl = \"{url}\"\nsynchronous = \"{synchronous}\"\n\n\
          [[listener]]\nname = \"bench\"\naddress = \"{address}\"\nmodules = {chain:?}\nmax_connections = 20000\n\n\
-         [[listener]]\nname = \"other\"\naddress = \"{other}\"\nmodules = {chain:?}\nmax_connections = 20000\n\n\
+         [[listener]]\nname = \"other\"\naddress = \"{other}\"\nmodules = {chain:?}\nmax_connections = 1000\n\n\
          [postfix]\nautodetect = false\n"
     );
     let quoted = |names: Vec<String>| names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");

@@ -12,6 +12,7 @@ mod server;
 pub mod table;
 
 use std::cell::OnceCell;
+use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -205,8 +206,10 @@ impl Comparison<'_> {
 
     /// What only this server uses.
     fn home(&self, subject: Subject, role: &str) -> PathBuf {
-        let name = format!("{role}-{subject:?}");
-        self.directory.join(name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', ""))
+        // Short: the path of a control socket has 107 bytes.
+        let mut hasher = std::hash::DefaultHasher::new();
+        format!("{subject:?}").hash(&mut hasher);
+        self.directory.join(format!("{role}-{:016x}", hasher.finish()))
     }
 
     fn start(&self, subject: Subject, role: &str, cores: &Option<Vec<usize>>) -> anyhow::Result<Server> {
