@@ -25,6 +25,8 @@ mod sql;
 mod tables;
 mod verdict;
 
+#[path = "../../actors/src/networks.rs"]
+pub mod networks;
 #[path = "../../actors/src/settings.rs"]
 pub mod settings;
 

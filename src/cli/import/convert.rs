@@ -1,5 +1,8 @@
 //! What each element of the original's configuration means here.
 
+use std::net::SocketAddr;
+
+use actors::networks::Networks;
 use roxmltree::Document;
 
 use super::values::{add_module, address, period, url};
@@ -26,6 +29,8 @@ pub(super) struct Meant {
 
 pub(super) struct Listener {
     pub(super) address: String,
+    /// Who may connect, where the address can be reached from the internet.
+    pub(super) allow: Option<Networks>,
     pub(super) modules: Vec<String>,
     pub(super) findings: Vec<Finding>,
 }
@@ -196,8 +201,16 @@ impl<'a> Importer<'a> {
                 listen.find("runs nothing that is there: test, which has no opinion, stands in");
                 chain.push("test".to_owned());
             }
+            let is_public = |address: &String| {
+                address.parse::<SocketAddr>().is_ok_and(|address| !Networks::private().enclose(address.ip()))
+            };
+            let allow = address.as_ref().filter(|address| is_public(address)).map(|_| Networks::private());
+            if allow.is_some() {
+                listen.find("can be reached from the internet, where anybody could ask: only this machine and private networks may; add your mail servers");
+            }
             let findings = self.new_findings();
-            self.meant.listeners.extend(address.map(|address| Listener { address, modules: chain, findings }));
+            let listener = |address| Listener { address, allow, modules: chain, findings };
+            self.meant.listeners.extend(address.map(listener));
         }
     }
 

@@ -35,6 +35,9 @@ pub(super) fn write(meant: &Meant, notes: &mut Notes) -> String {
     for listener in &meant.listeners {
         toml.section("[[listener]]", &listener.findings);
         toml.text("address", &listener.address);
+        if let Some(allow) = &listener.allow {
+            toml.texts("allow", &allow.to_string().split(", ").map(str::to_owned).collect::<Vec<_>>());
+        }
         let mut chain: Vec<_> = listener.modules.iter().filter(|name| counts || *name != "mquota").cloned().collect();
         if chain.is_empty() {
             chain.push("test".to_owned());
