@@ -1,12 +1,16 @@
 //! Whether the database answers: noted by everybody who asks it, logged once when it changes.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sea_orm::{DbErr, RuntimeErr, SqlxError};
 use serde_json::Value;
 use slog::{Logger, error, info};
+
+/// An answer that comes so soon after a failure may have been on its way before it: a server that is going down
+/// still serves some connections while it cuts others. Whatever asks next ends the absence.
+const SETTLING: Duration = Duration::from_millis(100);
 
 pub(super) struct State {
     what: String,
@@ -61,6 +65,9 @@ impl State {
 
     fn came_back(&self) {
         let mut since = self.since.lock();
+        if since.is_some_and(|since| since.elapsed() < SETTLING) {
+            return;
+        }
         if !self.up.swap(true, Ordering::Relaxed) {
             let away = since.take().map(|since| since.elapsed()).unwrap_or_default();
             info!(self.log, "database is back"; "database" => &self.what, "away_seconds" => away.as_secs());
