@@ -284,7 +284,9 @@ fn postfix_logs_nothing_about_us_while_mail_flows() {
         let port = policy.for_postfix().rsplit(':').next().unwrap().to_owned();
         line.contains("warning") || line.contains("fatal") || line.contains("policy") || line.contains(&port)
     };
-    let lines: Vec<_> = log.lines().filter(about_us).collect();
+    // cleanup(8) says so of a machine whose clock lags behind its file system's.
+    let clock = |line: &&str| line.contains("file system clock") || line.contains("resetting file time stamps");
+    let lines: Vec<_> = log.lines().filter(about_us).filter(|line| !clock(line)).collect();
     assert!(lines.is_empty(), "{lines:#?}");
     support::wait_until("every mail is delivered", PATIENCE, || {
         postfix.delivered().len() as u64 == mails.load(Ordering::Relaxed)
