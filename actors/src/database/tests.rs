@@ -144,8 +144,10 @@ async fn that_a_server_goes_and_comes_back_is_logged_once_each() {
         assert!(!database.is_up());
         server.start();
         database.connect_with_backoff().await.unwrap();
-        database.ping().await.unwrap();
-        assert!(database.is_up());
+        // An answer soon after a failure does not end the absence: one of the next does.
+        while !database.is_up() {
+            database.ping().await.unwrap();
+        }
         for line in ["database is away", "database is back"] {
             assert_eq!(lines.count(line), 1, "{engine:?}: {line}: {:#?}", lines.all());
         }
