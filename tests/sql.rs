@@ -30,7 +30,7 @@ const PUT_IN: &[(&str, &[&str], &str)] = &[
         "names of our triggers and of a module's tables, quoted",
     ),
     ("migrations/src/lib.rs", &["NOTED", "host", "place", "user"], "our table; the rest is advice that is shown"),
-    ("migrations/src/lock.rs", &["SECONDS"], "a constant"),
+    ("migrations/src/lock.rs", &["IDLE", "SECONDS"], "constants of that file"),
     ("migrations/src/steps/m0007_counters.rs", &["", "bytes", "index", "tail"], "the schema"),
     ("migrations/src/take_over.rs", &["", "error", "name", "what"], "names of our schema; the rest is shown"),
     ("modules/bwl/operate/change.rs", &["table"], "no SQL: what is shown"),

@@ -15,6 +15,10 @@ use crate::{MigrateError, begin, doing};
 /// How long to wait for another daemon. A million rows are taken over in less.
 const SECONDS: u32 = 120;
 
+/// How long a server waits for the next statement of who has the lock. A daemon that was killed is seen to
+/// be gone at once; of one whose machine is gone the server hears nothing, for hours by its own settings.
+const IDLE: u32 = 15;
+
 /// The lock, and the connection that has it.
 pub(crate) struct Lock(DatabaseTransaction);
 
@@ -33,14 +37,21 @@ pub(crate) async fn take(database: &DatabaseConnection) -> Result<Lock, MigrateE
                 None => Ok(None),
             });
             match got.map_err(doing(waiting))? {
-                Some(1) => Ok(Lock(connection)),
+                Some(1) => {
+                    let sql = format!("SET SESSION wait_timeout = {IDLE}");
+                    connection.execute_unprepared(&sql).await.map_err(doing(waiting))?;
+                    Ok(Lock(connection))
+                }
                 _ => Err(MigrateError::Locked { seconds: SECONDS }),
             }
         }
         _ => {
             let connection = begin(database, TransactionOptions::default()).await.map_err(doing(waiting))?;
             // The number is "valvula" in ASCII; these locks are apart for each database.
-            let sql = format!("SET LOCAL lock_timeout = '{SECONDS}s'; SELECT pg_advisory_xact_lock(33323244513684577)");
+            let sql = format!(
+                "SET LOCAL lock_timeout = '{SECONDS}s'; SET LOCAL idle_in_transaction_session_timeout = '{IDLE}s'; \
+                 SELECT pg_advisory_xact_lock(33323244513684577)"
+            );
             match connection.execute_unprepared(&sql).await {
                 Ok(_) => Ok(Lock(connection)),
                 Err(error) if code(&error).as_deref() == Some("55P03") => {
@@ -84,7 +95,10 @@ impl Lock {
         let released = match self.0.get_database_backend() {
             DatabaseBackend::MySql => {
                 let sql = "SELECT RELEASE_LOCK(CONCAT('valvula.schema.', MD5(DATABASE())))";
-                self.0.query_one_raw(Statement::from_string(DatabaseBackend::MySql, sql)).await.map(drop)
+                let released = self.0.query_one_raw(Statement::from_string(DatabaseBackend::MySql, sql)).await;
+                // The connection goes on in the pool.
+                let restored = self.0.execute_unprepared("SET SESSION wait_timeout = @@GLOBAL.wait_timeout").await;
+                released.map(drop).and(restored.map(drop))
             }
             _ => Ok(()),
         };

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use migrations::{MigrateError, migrate, status};
-use sea_orm::{Database, DatabaseConnection};
+use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement};
 use testkit::{Engine, TestDatabase};
 
 const TABLES: [&str; 14] = [
@@ -197,6 +197,53 @@ async fn a_start_killed_in_the_middle_is_made_good_by_the_next() {
         println!("{engine:?}: {halves} of 8 kills left a part of the steps ({whole:?} a start)");
         if engine != Engine::MariaDb {
             assert_eq!(halves, 0, "{engine:?}: all or nothing");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_lock_of_a_daemon_whose_machine_is_gone_is_free_again_in_seconds() {
+    for engine in [Engine::MariaDb, Engine::Postgres] {
+        let test = TestDatabase::new(engine);
+        migrate(&connect(&test.url()).await).await.unwrap();
+        let mut administrator = test.open_client();
+        let (hold, leave, held) = match engine {
+            Engine::MariaDb => (
+                "LOCK TABLES valvula_migration WRITE;",
+                "UNLOCK TABLES;",
+                "SELECT COUNT(*) FROM (SELECT IS_USED_LOCK(CONCAT('valvula.schema.', MD5(DATABASE()))) AS who) AS it \
+                 WHERE who IS NOT NULL;",
+            ),
+            _ => (
+                "BEGIN; LOCK TABLE valvula_migration;",
+                "COMMIT;",
+                "SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND granted \
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database());",
+            ),
+        };
+        administrator.run(hold);
+        // Has the lock, waits for the table, and falls silent as if its machine had lost power.
+        let mut child = child(&test.url()).spawn().unwrap();
+        testkit::wait_until("it has the lock", Duration::from_secs(60), || test.sql(held) == "1");
+        let stop = Command::new("kill").args(["-STOP", &child.id().to_string()]).status().unwrap();
+        assert!(stop.success());
+        administrator.run(leave);
+        let since = std::time::Instant::now();
+        let report = migrate(&connect(&test.url()).await).await.unwrap();
+        println!("{engine:?}: free after {:?}", since.elapsed());
+        assert_eq!(report.to.number, steps(), "{engine:?}");
+        assert!(since.elapsed() < Duration::from_secs(60), "{engine:?}: {:?}", since.elapsed());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Its patience is not that of the connections that go on.
+        if engine == Engine::MariaDb {
+            let database = connect(&test.url()).await;
+            migrate(&database).await.unwrap();
+            let row = database.query_one_raw(Statement::from_string(
+                sea_orm::DatabaseBackend::MySql,
+                "SELECT CAST(@@SESSION.wait_timeout = @@GLOBAL.wait_timeout AS SIGNED)",
+            ));
+            assert_eq!(row.await.unwrap().unwrap().try_get_by_index::<i64>(0).unwrap(), 1);
         }
     }
 }

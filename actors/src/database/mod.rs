@@ -228,6 +228,10 @@ impl Database {
     pub async fn close(&self) {
         let inner = Arc::clone(&self.0);
         let closed = self.handle().spawn(async move {
+            // With its last connection SQLite brings all that was written into the one file.
+            if let Some(watch) = inner.watch.get() {
+                watch.close().await;
+            }
             for pool in [&inner.writer, &inner.pool] {
                 if let Err(error) = pool.close_by_ref().await {
                     warn!(inner.log, "closing the database failed"; "error" => %error);

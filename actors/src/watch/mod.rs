@@ -24,10 +24,12 @@ mod triggers;
 mod upkeep;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, DbErr};
 use slog::{Logger, o};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::database::{Database, WeakDatabase};
 
@@ -38,6 +40,9 @@ use self::follow::{Event, Follow, Following, Links};
 use self::poller::{Command, Poller};
 use self::supervised::supervise;
 use self::triggers::Noting;
+
+/// How long is waited for connections that are in use at the end.
+const CLOSE: Duration = Duration::from_secs(2);
 
 /// What follows the tables of one database. Got by [`Database::watch`]; cheap to clone.
 #[derive(Clone)]
@@ -150,6 +155,15 @@ impl Watch {
         let (done, when) = oneshot::channel();
         self.0.commands.send(Command::Restart { done }).map_err(|_| closed())?;
         when.await.map_err(|_| closed())?
+    }
+
+    /// Ends all following and closes its connections; those that a hanging database holds are left.
+    pub(crate) async fn close(&self) {
+        let (done, when) = oneshot::channel();
+        if self.0.commands.send(Command::Close { done }).is_ok() {
+            let _ = timeout(CLOSE, when).await;
+        }
+        let _ = timeout(CLOSE, self.0.loading.close_by_ref()).await;
     }
 
     /// Returns when every change that was committed before the call, in any followed table, is published.

@@ -35,6 +35,8 @@ pub(super) enum Command {
     Restart { done: oneshot::Sender<Result<(), DbErr>> },
     /// Ask now, pass on what is new, then say so.
     Settle { to: mpsc::UnboundedSender<Event> },
+    /// Close the connection and end.
+    Close { done: oneshot::Sender<()> },
     /// Ask now, pass on what is new, and have `to` (all tables when absent) say when it is published.
     Refresh { to: Option<mpsc::UnboundedSender<Event>>, done: oneshot::Sender<Result<(), DbErr>> },
 }
@@ -70,6 +72,12 @@ impl Task for Poller {
             tokio::select! {
                 command = self.commands.recv() => match command {
                     None => return,
+                    Some(Command::Close { done }) => {
+                        // Closed or not, it is not used any more.
+                        let _ = self.pool.close_by_ref().await;
+                        let _ = done.send(());
+                        return;
+                    }
                     Some(command) => self.obey(command).await,
                 },
                 () = tokio::time::sleep_until(next), if !self.subscribers.is_empty() => {
@@ -116,6 +124,7 @@ impl Poller {
                 // Who asked may have gone; the closed subscription is removed later.
                 let _ = ready.send(result);
             }
+            Command::Close { .. } => unreachable!("the loop ends with it"),
             Command::Settle { to } => {
                 if self.poll().await.is_ok() {
                     let _ = to.send(Event::Settled);

@@ -13,8 +13,8 @@
 //! They are looked at again from time to time: a table that was dropped and restored has lost them.
 
 use sea_orm::{
-    ConnectionTrait, DatabaseBackend, DatabaseConnection, DbErr, RuntimeErr, SqlxError, SqlxMySqlError, Statement,
-    TransactionTrait as _,
+    ConnectionTrait, DatabaseBackend, DatabaseConnection, DbErr, RuntimeErr, SqliteTransactionMode, SqlxError,
+    SqlxMySqlError, Statement, TransactionOptions, TransactionTrait as _,
 };
 
 use crate::watch::follower::{Column, quote};
@@ -160,7 +160,10 @@ async fn present(pool: &DatabaseConnection, noting: Noting, found: &[String]) ->
 /// SQLite and PostgreSQL: all or nothing, one daemon at a time.
 async fn make(pool: &DatabaseConnection, noting: Noting, outdated: &[String]) -> Result<(), DbErr> {
     let backend = pool.get_database_backend();
-    let transaction = pool.begin().await?;
+    // SQLite's other writers are waited for at the beginning, or not at all.
+    let mode = (backend == DatabaseBackend::Sqlite).then_some(SqliteTransactionMode::Immediate);
+    let options = TransactionOptions { sqlite_transaction_mode: mode, ..TransactionOptions::default() };
+    let transaction = pool.begin_with_options(options).await?;
     let mut statements = match backend {
         DatabaseBackend::Sqlite => sqlite(noting),
         _ => {

@@ -163,6 +163,13 @@ impl<'a> Daemon<'a> {
         self.log().lines().filter(|line| parts.iter().all(|part| line.contains(part))).count()
     }
 
+    /// The lines of the log in which it complains: of level error and worse, or from warning on.
+    pub fn complaints(&self, warnings_too: bool) -> Vec<String> {
+        let levels: &[&str] = if warnings_too { &["warning", "error", "critical"] } else { &["error", "critical"] };
+        let of_level = |line: &&str| line.split_whitespace().nth(1).is_some_and(|level| levels.contains(&level));
+        self.log().lines().filter(of_level).map(str::to_owned).collect()
+    }
+
     /// Asks it through `valvulactl`, which must succeed.
     #[track_caller]
     pub fn control(&self, arguments: &[&str]) -> Output {

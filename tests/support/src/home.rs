@@ -38,6 +38,10 @@ impl Output {
     }
 }
 
+/// Names a directory with other programs to test than those that were built with the tests: optimised ones, for
+/// figures.
+const PROGRAMS: &str = "VALVULA_TEST_PROGRAMS";
+
 /// A private directory with `valvula.toml`, `state/` and the control socket.
 pub struct Home {
     programs: Programs,
@@ -158,8 +162,11 @@ impl Home {
     /// The kernel kills the program with the thread of the test that started it, whatever ends that:
     /// `setpriv` becomes the program, so the process id is the program's.
     fn command(&self, program: &str) -> Command {
+        let other = std::env::var_os(PROGRAMS).map(PathBuf::from);
+        let name = Path::new(program).file_name().expect("a program has a name");
+        let program = other.map_or_else(|| PathBuf::from(program), |directory| directory.join(name));
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--", program, "-c"]).arg(self.path("valvula.toml"));
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program).arg("-c").arg(self.path("valvula.toml"));
         command.stdin(Stdio::null()).current_dir(self.directory()).process_group(0);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("VALVULA__") {

@@ -5,17 +5,23 @@
 //! would never show. Whatever it starts ends with the test, however that ends.
 
 mod addresses;
+mod crowd;
 mod daemon;
 mod home;
 mod policy;
 mod postfix;
+mod process;
+mod random;
 mod smtp;
 
 pub use addresses::{loopback, loopback6};
+pub use crowd::{Crowd, Seen};
 pub use daemon::Daemon;
 pub use home::{Home, Output, Programs};
 pub use policy::{Address, Connection, Request};
 pub use postfix::Postfix;
+pub use process::{raise_file_limit, resident};
+pub use random::Random;
 pub use smtp::Smtp;
 pub use testkit::{Engine, Server, TestDatabase, wait_for, wait_until};
 
