@@ -10,7 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, SpawnHandle, Supervised, WrapFuture};
@@ -49,19 +49,27 @@ impl PortState {
 
 /// The state, shared with the report.
 #[derive(Debug, Default)]
-pub(crate) struct SharedState(AtomicU8);
+pub(crate) struct SharedState {
+    state: AtomicU8,
+    /// It stands still for an upgrade.
+    paused: AtomicBool,
+}
 
 impl SharedState {
     pub(crate) fn new(suspended: bool) -> Self {
-        Self(AtomicU8::new(u8::from(suspended)))
+        Self { state: AtomicU8::new(u8::from(suspended)), paused: AtomicBool::new(false) }
     }
 
     fn set(&self, state: PortState) {
-        self.0.store(state as u8, Ordering::Relaxed);
+        self.state.store(state as u8, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> PortState {
-        if self.0.load(Ordering::Relaxed) == 0 { PortState::Listening } else { PortState::Suspended }
+        if self.state.load(Ordering::Relaxed) == 0 { PortState::Listening } else { PortState::Suspended }
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
     }
 }
 
@@ -119,7 +127,6 @@ pub(crate) struct Port {
     workers: Vec<Addr<Worker>>,
     probes: Arc<Probes>,
     accepting: Option<SpawnHandle>,
-    paused: bool,
     health: Arc<crate::supervise::Health>,
     log: Logger,
 }
@@ -133,11 +140,11 @@ impl Port {
         health: Arc<crate::supervise::Health>,
         log: Logger,
     ) -> Self {
-        Self { id, listening, seats, state, workers, probes, accepting: None, paused: false, health, log }
+        Self { id, listening, seats, state, workers, probes, accepting: None, health, log }
     }
 
     fn accept(&mut self, context: &mut Context<Self>) {
-        if self.accepting.is_some() || self.paused || self.state.get() == PortState::Suspended {
+        if self.accepting.is_some() || self.state.is_paused() || self.state.get() == PortState::Suspended {
             return;
         }
         match self.listening.acceptor() {
@@ -220,7 +227,7 @@ impl Handler<Pause> for Port {
     type Result = ();
 
     fn handle(&mut self, _: Pause, context: &mut Self::Context) {
-        self.paused = true;
+        self.state.paused.store(true, Ordering::Relaxed);
         if let Some(accepting) = self.accepting.take() {
             context.cancel_future(accepting);
         }
@@ -231,7 +238,7 @@ impl Handler<Unpause> for Port {
     type Result = ();
 
     fn handle(&mut self, _: Unpause, context: &mut Self::Context) {
-        self.paused = false;
+        self.state.paused.store(false, Ordering::Relaxed);
         self.accept(context);
     }
 }

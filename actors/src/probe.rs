@@ -25,6 +25,12 @@ pub enum Answer {
     Suspended,
     /// It has `max_connections` connections; its actor answers.
     Full,
+    /// It stands still while another daemon takes its place; its actor answers.
+    Paused,
+    /// It did not answer in time, but accepted others meanwhile: it has more clients than it can serve.
+    Busy,
+    /// Its address is not the machine's at present: on one that moves between machines, the other one has it.
+    Elsewhere,
     /// It should have answered and did not.
     No(String),
 }
@@ -36,6 +42,9 @@ impl Answer {
             Self::Yes => "answers",
             Self::Suspended => "suspended",
             Self::Full => "full",
+            Self::Paused => "handing over",
+            Self::Busy => "busy: it accepts clients, but none of ours in time",
+            Self::Elsewhere => "its address is not this machine's at present",
             Self::No(why) => why,
         }
     }
@@ -51,8 +60,8 @@ impl Probes {
         self.0.lock().contains(&peer)
     }
 
-    /// Asks the listener at `endpoint`; why it did not answer within `limit`, if it did not.
-    pub(crate) async fn ask(&self, endpoint: &Endpoint, limit: Duration) -> Result<(), String> {
+    /// Asks the listener at `endpoint`, which is to answer within `limit`.
+    pub(crate) async fn ask(&self, endpoint: &Endpoint, limit: Duration) -> Answer {
         let asked = async {
             match endpoint {
                 Endpoint::Tcp(address) => self.ask_tcp(reachable(*address)).await,
@@ -60,9 +69,11 @@ impl Probes {
             }
         };
         match timeout(limit, asked).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer within {limit:?}")),
+            Ok(Ok(())) => Answer::Yes,
+            // What is asked on TCP is a local address; it may have been taken away.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::AddrNotAvailable => Answer::Elsewhere,
+            Ok(Err(error)) => Answer::No(error.to_string()),
+            Err(_) => Answer::No(format!("no answer within {limit:?}")),
         }
     }
 
@@ -142,13 +153,20 @@ mod tests {
             peer
         };
         let (answer, peer) = tokio::join!(probes.ask(&endpoint, Duration::from_secs(5)), serve);
-        assert_eq!(answer, Ok(()));
+        assert_eq!(answer, Answer::Yes);
         assert!(!probes.contain(peer), "forgotten");
         // The kernel takes the connection, nobody speaks.
-        assert!(probes.ask(&endpoint, SOON).await.is_err_and(|why| why.contains("no answer")));
+        assert!(matches!(probes.ask(&endpoint, SOON).await, Answer::No(why) if why.contains("no answer")));
         drop(listener);
-        assert!(probes.ask(&endpoint, SOON).await.is_err_and(|why| why.contains("refused")));
+        assert!(matches!(probes.ask(&endpoint, SOON).await, Answer::No(why) if why.contains("refused")));
         assert!(probes.0.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_another_machines_now_is_told_from_silence() {
+        // For documentation (RFC 5737): no machine has it.
+        let elsewhere = Endpoint::Tcp("192.0.2.1:25".parse().expect("an address"));
+        assert_eq!(Probes::default().ask(&elsewhere, SOON).await, Answer::Elsewhere);
     }
 
     #[tokio::test]
@@ -161,6 +179,6 @@ mod tests {
         };
         let probes = Probes::default();
         let (answer, ()) = tokio::join!(probes.ask(&endpoint, Duration::from_secs(5)), serve);
-        assert_eq!(answer, Err("answered something else".to_owned()));
+        assert_eq!(answer, Answer::No("answered something else".to_owned()));
     }
 }

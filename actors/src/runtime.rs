@@ -22,7 +22,7 @@ use crate::port::{End, Port, Renamed, SharedState};
 use crate::probe::Probes;
 use crate::runtime_settings::{ListenerSettings, ModuleSettings};
 use crate::seat::Seats;
-use crate::stats::{Batch, Snapshot, Stats, Totals};
+use crate::stats::{Snapshot, Stats, Totals};
 use crate::supervise::{Health, supervise};
 use crate::worker::{EndSessions, Flush, Install, Loaded, PortId, Replica, Worker};
 
@@ -315,9 +315,8 @@ impl Runtime {
 
     async fn totals(&self) -> Totals {
         for worker in &self.0.workers {
-            if let Ok(batch) = ask(&worker.address, Flush).await {
-                post(&self.0.stats, Batch(batch));
-            }
+            // It posts them itself: nothing is lost when nobody waits for this any more.
+            let _ = ask(&worker.address, Flush).await;
         }
         ask(&self.0.stats, Snapshot).await.unwrap_or_default()
     }

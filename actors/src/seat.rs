@@ -91,6 +91,11 @@ impl Seats {
         self.turned_away.load(Ordering::Relaxed)
     }
 
+    /// Grows with each client whose connection was accepted, or closed because it is not allowed.
+    pub(crate) fn progress(&self) -> u64 {
+        self.accepted() + self.turned_away()
+    }
+
     /// Requests read and not yet answered.
     pub(crate) fn pending(&self) -> usize {
         self.pending.load(Ordering::Relaxed)

@@ -207,7 +207,10 @@ impl Handler<Close> for Session {
     fn handle(&mut self, Close { kind }: Close, context: &mut Self::Context) {
         if let Some(kind) = kind {
             self.port.ended(kind);
-            warn!(self.port.log(), "connection ended"; "peer" => &self.peer, "why" => kind);
+            if let Some(passed_over) = self.port.late.allow(Instant::now()) {
+                warn!(self.port.log(), "connection ended"; "peer" => &self.peer, "why" => kind,
+                    "not_logged_before" => passed_over);
+            }
         }
         context.stop();
     }

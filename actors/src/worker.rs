@@ -21,12 +21,13 @@ use crate::log_limit::LogLimit;
 use crate::mail::post;
 use crate::module::Module;
 use crate::module_actor::{ModuleActor, Replace, Route};
+use crate::port::Respond;
 use crate::runtime::Connected;
 use crate::runtime_settings::{ListenerSettings, ModuleSettings};
 use crate::seat::Seat;
 use crate::session::{Close, Doing, Drain, Park, Record, Session};
 use crate::socket::{Accepted, Socket};
-use crate::stats::{Batch, Ledger, Owner, Slot, Stats, Tally};
+use crate::stats::{Batch, Ledger, Owner, Slot, Stats};
 use crate::supervise::{Health, Restart};
 use crate::turns::{Lane, Turns};
 
@@ -93,9 +94,9 @@ pub(crate) struct EndSessions {
 #[rtype(result = "()")]
 pub(crate) struct ParkSessions(pub(crate) Option<UnboundedSender<Connected>>);
 
-/// Send what is written in the ledger to the Stats actor now.
+/// Send what is written in the ledger to the Stats actor now. Whoever asks may have gone before it is done.
 #[derive(Message)]
-#[rtype(result = "Vec<(Owner, Tally)>")]
+#[rtype(result = "()")]
 pub(crate) struct Flush;
 
 /// One port as the sessions of a worker see it. Its settings and chain are swapped by a reload.
@@ -105,6 +106,8 @@ pub(crate) struct PortOnWorker {
     slot: Cell<Slot>,
     ledger: Rc<RefCell<Ledger>>,
     pub(crate) malformed: LogLimit,
+    /// For connections that are past a time limit: hundreds may be at once.
+    pub(crate) late: LogLimit,
     pub(crate) budget: Arc<Budget>,
     pub(crate) lane: Rc<Lane>,
     log: RefCell<Logger>,
@@ -230,11 +233,17 @@ impl Handler<Restart> for Worker {
 }
 
 impl Handler<Flush> for Worker {
-    type Result = MessageResult<Flush>;
+    type Result = ();
 
-    fn handle(&mut self, _: Flush, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.ledger.borrow_mut().take())
+    fn handle(&mut self, _: Flush, _: &mut Self::Context) {
+        self.flush();
     }
+}
+
+impl Handler<Respond> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, _: Respond, _: &mut Self::Context) {}
 }
 
 impl Handler<Install> for Worker {
@@ -287,6 +296,7 @@ impl Handler<Install> for Worker {
                         slot: Cell::new(slot),
                         ledger: self.ledger.clone(),
                         malformed: LogLimit::default(),
+                        late: LogLimit::default(),
                         budget: self.budget.clone(),
                         lane: self.turns.lane(),
                         log: RefCell::new(log),

@@ -3,6 +3,7 @@
 //!
 //! - `panic@...` panics before it answers, `panic-later@...` after it has waited once;
 //! - `sleep-250ms@...` answers that late;
+//! - `hang-250ms@...` stops the worker's whole thread for that long, as no module may;
 //! - `unavailable@...` could not ask;
 //! - `reject@...` refuses;
 //! - every other recipient: no opinion.
@@ -49,6 +50,10 @@ impl Module for Panic {
                 tokio::time::sleep(span).await;
                 Ok(None)
             }));
+        }
+        if let Some(span) = local.strip_prefix("hang-").and_then(parse_duration) {
+            #[allow(clippy::disallowed_methods)] // the fault that is wanted
+            std::thread::sleep(span);
         }
         match local.as_str() {
             "panic" => panic!("asked to by the recipient"),

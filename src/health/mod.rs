@@ -77,10 +77,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_suspended_or_full_is_unhealthy_and_alive() {
+    fn what_has_a_reason_not_to_answer_is_unhealthy_and_alive() {
         let good = checked(&[("in", Answer::Yes), ("workers", Answer::Yes)]);
         assert!(good.is_healthy() && good.is_alive() && good.faults().is_empty());
-        for quiet in [Answer::Suspended, Answer::Full] {
+        for quiet in [Answer::Suspended, Answer::Full, Answer::Paused, Answer::Busy, Answer::Elsewhere] {
             let checked = checked(&[("in", quiet.clone()), ("workers", Answer::Yes)]);
             assert!(!checked.is_healthy() && checked.is_alive());
             assert_eq!(checked.faults(), [format!("in: {}", quiet.text())]);

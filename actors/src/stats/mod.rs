@@ -6,4 +6,4 @@ pub mod report;
 
 pub(crate) use actor::{Batch, Snapshot, Stats, Totals, failures, named};
 pub use ledger::FailureKind;
-pub(crate) use ledger::{Ledger, Owner, Slot, Tally};
+pub(crate) use ledger::{Ledger, Owner, Slot};
