@@ -5,7 +5,11 @@
 //! newer at zero, and sets `exceeded` when a limit would be passed, which a CHECK refuses: then nothing
 //! of the batch was written. The writer's own row goes with each batch and counts them: a batch that is
 //! sent again because the answer to it was lost is refused by the same CHECK.
+//!
+//! A server prepares a text once and knows it again. So the text does not change with each number of rows:
+//! PostgreSQL gets its columns as arrays, the others get lengths from a short list.
 
+use sea_orm::sea_query::ArrayType;
 use sea_orm::{DatabaseBackend, DbErr, QueryResult, Statement, Value};
 
 use super::counter::{FUTURE_SECONDS, UNLIMITED, WINDOWS};
@@ -19,6 +23,15 @@ const WRITER: u8 = 255;
 const WRITER_SECONDS: i64 = 86_400;
 
 const NAMES: [&str; WINDOWS] = ["minute", "hour", "run"];
+/// The columns of [`values`], in their order.
+const COLUMNS: &str = "store, kind, name, minute_from, minute_used, minute_cap, hour_from, hour_used, hour_cap, \
+                       run_from, run_used, run_cap, closes";
+/// The same as places of a row, and `exceeded`.
+const PLACES: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)";
+/// The same as PostgreSQL's arrays.
+const UNNEST: &str = "UNNEST($1::bytea[], $2::smallint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::bigint[], \
+                      $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], \
+                      $13::bigint[])";
 
 /// A counter as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,29 +65,6 @@ impl Sql {
 
     /// Adds `batch`, or nothing of it.
     pub fn add(&self, batch: &Batch, now: i64) -> Statement {
-        let count = batch.rows.len() + 1;
-        let mut sql = format!("INSERT INTO {TABLE} (store, kind, name");
-        for name in NAMES {
-            sql.push_str(&format!(", {name}_from, {name}_used, {name}_cap"));
-        }
-        sql.push_str(", closes, exceeded) VALUES ");
-        let mut parameters = Parameters::new(self.backend, count * 13);
-        let mut add_row = |store: &[u8], row: &Row| {
-            sql.push_str(if parameters.values.is_empty() { "(" } else { ", (" });
-            parameters.push(&mut sql, store.to_vec());
-            parameters.push(&mut sql, i16::from(row.kind));
-            parameters.push(&mut sql, stored_name(&row.name));
-            for ((from, change), cap) in row.windows.iter().zip(row.caps) {
-                parameters.push(&mut sql, *from);
-                parameters.push(&mut sql, *change);
-                parameters.push(&mut sql, cap);
-            }
-            parameters.push(&mut sql, row.closes);
-            sql.push_str("0)");
-        };
-        for row in &batch.rows {
-            add_row(&self.store, row);
-        }
         let own = Row {
             kind: WRITER,
             name: self.writer.as_slice().into(),
@@ -83,9 +73,21 @@ impl Sql {
             caps: [UNLIMITED, UNLIMITED, 1],
             closes: now + WRITER_SECONDS,
         };
-        add_row(b"", &own);
+        let mut rows: Vec<_> = batch.rows.iter().map(|row| (self.store.as_slice(), row)).collect();
+        rows.push((b"", &own));
+        let head = format!("INSERT INTO {TABLE} ({COLUMNS}, exceeded) ");
+        if self.backend == DatabaseBackend::Postgres {
+            let sql = format!("{head}SELECT *, 0 FROM {UNNEST}{}", self.on_conflict);
+            return Statement::from_sql_and_values(self.backend, sql, columns(&rows));
+        }
+        // Adding nothing to the writer's own row fills the statement up to a usual length.
+        let nothing = Row { windows: own.windows.map(|(from, _)| (from, 0)), caps: [UNLIMITED; WINDOWS], ..own.clone() };
+        rows.resize(usual_length(rows.len()), (b"", &nothing));
+        let mut sql = head + "VALUES ";
+        sql.push_str(&vec![PLACES; rows.len()].join(", "));
         sql.push_str(&self.on_conflict);
-        Statement::from_sql_and_values(self.backend, sql, parameters.values)
+        let values = rows.iter().flat_map(|(store, row)| values(store, row));
+        Statement::from_sql_and_values(self.backend, sql, values)
     }
 
     /// The number of this writer's last batch that was written. `lock`: waits on a server for one that is
@@ -186,6 +188,49 @@ impl Sql {
     }
 }
 
+/// A row's values.
+fn values(store: &[u8], row: &Row) -> [Value; 13] {
+    let [minute, hour, run] = row.windows;
+    let [minute_cap, hour_cap, run_cap] = row.caps;
+    [
+        store.to_vec().into(),
+        i16::from(row.kind).into(),
+        stored_name(&row.name).into(),
+        minute.0.into(),
+        minute.1.into(),
+        minute_cap.into(),
+        hour.0.into(),
+        hour.1.into(),
+        hour_cap.into(),
+        run.0.into(),
+        run.1.into(),
+        run_cap.into(),
+        row.closes.into(),
+    ]
+}
+
+/// The values of all rows, an array for each column.
+fn columns(rows: &[(&[u8], &Row)]) -> Vec<Value> {
+    let mut columns: [Vec<Value>; 13] = std::array::from_fn(|_| Vec::with_capacity(rows.len()));
+    for (store, row) in rows {
+        for (column, value) in columns.iter_mut().zip(values(store, row)) {
+            column.push(value);
+        }
+    }
+    let kinds = [ArrayType::Bytes, ArrayType::SmallInt, ArrayType::Bytes].into_iter();
+    let kinds = kinds.chain(std::iter::repeat(ArrayType::BigInt));
+    columns.into_iter().zip(kinds).map(|(column, kind)| Value::Array(kind, Some(Box::new(column)))).collect()
+}
+
+/// The next greater number of rows that statements have: 21 numbers up to 2,048.
+fn usual_length(rows: usize) -> usize {
+    rows.next_multiple_of(match rows {
+        0..=64 => 8,
+        65..=256 => 32,
+        _ => 256,
+    })
+}
+
 /// What becomes of a row that is there already.
 fn on_conflict(backend: DatabaseBackend) -> String {
     let is_mysql = backend == DatabaseBackend::MySql;
@@ -264,11 +309,5 @@ impl Parameters {
             }
             _ => sql.push('?'),
         }
-    }
-
-    /// A place for `value`, and a comma.
-    fn push(&mut self, sql: &mut String, value: impl Into<Value>) {
-        self.push_bare(sql, value);
-        sql.push_str(", ");
     }
 }
