@@ -30,6 +30,7 @@ pub mod operate;
 mod port;
 pub mod postfix_config;
 pub mod probe;
+pub mod reply;
 pub mod restart;
 mod runtime;
 pub mod runtime_settings;

@@ -14,6 +14,7 @@ use actors::counting::instance::Due;
 use actors::counting::ledger::seconds;
 use actors::counting::{Fault, Receipts, fault};
 use actors::module::Unavailable;
+use actors::reply::Replies;
 use futures_util::FutureExt as _;
 use jiff::civil::Date;
 use sea_orm::{ConnectionTrait as _, DbErr};
@@ -232,7 +233,7 @@ impl Clerk {
             }
         }
         for waiting in round.waiting {
-            let _ = waiting.answer.send(Err(Unavailable::new("other daemons keep the tickets busy")));
+            waiting.answer.send(Err(Unavailable::new("other daemons keep the tickets busy")));
         }
     }
 
@@ -305,13 +306,14 @@ impl Clerk {
 
     fn answer(&mut self, round: Round) {
         let counts = self.shared.settings.load().count_when_away;
+        let mut replies = Replies::default();
         for decided in round.decided {
             if decided.waiting.answer.is_closed() && !counts {
                 // answered without us meanwhile, and its mail deferred
                 self.revoke(&decided);
                 continue;
             }
-            let _ = decided.waiting.answer.send(Ok(decided.ruling));
+            replies.add(decided.waiting.answer, Ok(decided.ruling));
         }
     }
 
@@ -353,7 +355,7 @@ impl Clerk {
                 Ruling::Pass(..) => Err(Unavailable::new(format!("the ticket can't be charged: {error}"))),
                 ruling => Ok(ruling),
             };
-            let _ = decided.waiting.answer.send(answer);
+            decided.waiting.answer.send(answer);
         }
     }
 
@@ -380,7 +382,7 @@ impl Clerk {
                     }
                 }
             }
-            let _ = waiting.answer.send(Err(Unavailable::new(format!("the ticket can't be read: {why}"))));
+            waiting.answer.send(Err(Unavailable::new(format!("the ticket can't be read: {why}"))));
         }
     }
 }

@@ -12,6 +12,7 @@ use actors::counting::instance::{Due, Instances};
 use actors::counting::ledger::seconds;
 use actors::database::Database;
 use actors::module::Unavailable;
+use actors::reply::{Awaited, reply};
 use arc_swap::ArcSwap;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
@@ -109,9 +110,9 @@ impl Desk {
         self.events.of(request, &payer)
     }
 
-    /// Charges a request to one of the tickets `candidates`. A sender that is gone: the desk was closed.
-    pub fn charge(&self, event: Event, wanted: Wanted, candidates: SmallVec<[i64; 2]>) -> oneshot::Receiver<Answer> {
-        let (answer, answered) = oneshot::channel();
+    /// Charges a request to one of the tickets `candidates`. [`actors::reply::Ended`]: the desk was closed.
+    pub fn charge(&self, event: Event, wanted: Wanted, candidates: SmallVec<[i64; 2]>) -> Awaited<Answer> {
+        let (answer, answered) = reply();
         self.shared.queue.add(Waiting { event, wanted, candidates, answer });
         answered
     }

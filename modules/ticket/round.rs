@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use actors::counting::event::{Event, Worth};
 use actors::counting::instance::{Due, Instances, Message};
+use actors::reply::Reply;
 use jiff::civil::Date;
 use smallvec::SmallVec;
-use tokio::sync::oneshot;
 
 use super::desk::{Answer, Ruling};
 use super::row::{Ticket, Wanted};
@@ -24,7 +24,7 @@ pub struct Waiting {
     pub event: Event,
     pub wanted: Wanted,
     pub candidates: SmallVec<[i64; 2]>,
-    pub answer: oneshot::Sender<Answer>,
+    pub answer: Reply<Answer>,
 }
 
 /// The memory of a message as it was.

@@ -22,6 +22,7 @@ use super::queue::Queue;
 use super::rows::{LONGEST_NAME, stored_name};
 use crate::clock::Clock;
 use crate::module::Unavailable;
+use crate::reply::{Awaited, Reply, reply};
 
 /// Messages remembered at the same time by one ledger: an hour of 72 messages a second.
 const MESSAGES: usize = 1 << 18;
@@ -62,8 +63,8 @@ pub type Answer = Result<Ruling, Unavailable>;
 pub enum Charging {
     /// Known.
     Now(Ruling),
-    /// Waiting for the commit. A sender that is gone means that the ledger was closed.
-    Later(oneshot::Receiver<Answer>),
+    /// Waiting for the commit. [`crate::reply::Ended`]: the ledger was closed.
+    Later(Awaited<Answer>),
 }
 
 /// A request that waits for the writer.
@@ -77,11 +78,11 @@ pub(super) struct Waiting {
     account_limits: Limits,
     domain_limits: Limits,
     force: bool,
-    pub(super) answer: oneshot::Sender<Answer>,
+    pub(super) answer: Reply<Answer>,
 }
 
 impl Waiting {
-    fn new(draft: &Draft<'_>, answer: oneshot::Sender<Answer>) -> Self {
+    fn new(draft: &Draft<'_>, answer: Reply<Answer>) -> Self {
         Self {
             event: draft.event,
             account: draft.account.into(),
@@ -236,7 +237,7 @@ impl Ledger {
                 Charging::Now(self.shared.shard(draft).lock().decide(now, draft, None))
             }
             Durability::Strict => {
-                let (answer, answered) = oneshot::channel();
+                let (answer, answered) = reply();
                 self.shared.queue.add(Waiting::new(draft, answer));
                 Charging::Later(answered)
             }

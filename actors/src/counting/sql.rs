@@ -81,7 +81,8 @@ impl Sql {
             return Statement::from_sql_and_values(self.backend, sql, columns(&rows));
         }
         // Adding nothing to the writer's own row fills the statement up to a usual length.
-        let nothing = Row { windows: own.windows.map(|(from, _)| (from, 0)), caps: [UNLIMITED; WINDOWS], ..own.clone() };
+        let nothing =
+            Row { windows: own.windows.map(|(from, _)| (from, 0)), caps: [UNLIMITED; WINDOWS], ..own.clone() };
         rows.resize(usual_length(rows.len()), (b"", &nothing));
         let mut sql = head + "VALUES ";
         sql.push_str(&vec![PLACES; rows.len()].join(", "));
@@ -222,10 +223,11 @@ fn columns(rows: &[(&[u8], &Row)]) -> Vec<Value> {
     columns.into_iter().zip(kinds).map(|(column, kind)| Value::Array(kind, Some(Box::new(column)))).collect()
 }
 
-/// The next greater number of rows that statements have: 21 numbers up to 2,048.
+/// The next greater number of rows that statements have: 22 numbers up to 2,048.
 fn usual_length(rows: usize) -> usize {
     rows.next_multiple_of(match rows {
-        0..=64 => 8,
+        0..=1 => 1,
+        2..=64 => 8,
         65..=256 => 32,
         _ => 256,
     })

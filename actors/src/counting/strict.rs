@@ -20,6 +20,7 @@ use super::rows::Batch;
 use super::sql::stored;
 use super::writer::{CONFIRMED, PATIENCE, Writer, Written, patience, signed};
 use crate::module::Unavailable;
+use crate::reply::Replies;
 
 /// How often requests are decided again because other daemons were quicker.
 const ATTEMPTS: u32 = 50;
@@ -100,6 +101,7 @@ impl Writer {
 
     fn answer(&mut self, decided: Decided) {
         let counts = self.shared.settings.load().count_when_away;
+        let mut replies = Replies::default();
         for (waiting, ruling, undo) in decided {
             if waiting.answer.is_closed() && !counts {
                 // answered without us meanwhile, and its mail deferred
@@ -107,7 +109,7 @@ impl Writer {
                 self.shared.shard(&draft).lock().revoke(self.shared.now(), &draft, &undo);
                 continue;
             }
-            let _ = waiting.answer.send(Ok(ruling));
+            replies.add(waiting.answer, Ok(ruling));
         }
     }
 
@@ -128,7 +130,7 @@ impl Writer {
                     Err(Unavailable::new(format!("the counters can't be written: {error}")))
                 }
             };
-            let _ = waiting.answer.send(answer);
+            waiting.answer.send(answer);
         }
     }
 
@@ -165,7 +167,7 @@ impl Writer {
             tokio::time::sleep(Duration::from_millis(u64::from(attempt.min(10)))).await;
         }
         for waiting in round.waiting {
-            let _ = waiting.answer.send(Err(Unavailable::new("other daemons keep the counters busy")));
+            waiting.answer.send(Err(Unavailable::new("other daemons keep the counters busy")));
         }
     }
 

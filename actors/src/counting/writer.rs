@@ -342,7 +342,7 @@ impl Writer {
             }
             drop(book);
             // It may have given up waiting: its request was answered without us.
-            let _ = waiting.answer.send(answer);
+            waiting.answer.send(answer);
         }
     }
 

@@ -7,7 +7,7 @@ use sea_orm::sqlx::mysql::MySqlPoolOptions;
 use sea_orm::sqlx::pool::PoolOptions;
 use sea_orm::sqlx::postgres::PgPoolOptions;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sea_orm::sqlx::{ConnectOptions, Executor as _};
+use sea_orm::sqlx::{ConnectOptions, Connection as _, Executor as _, MySql};
 use sea_orm::{DatabaseBackend, DatabaseConnection};
 
 use crate::database::settings::{Settings, Synchronous};
@@ -18,6 +18,8 @@ const ACQUIRE: Duration = Duration::from_secs(3);
 /// How long SQLite waits for another writer.
 const BUSY: Duration = Duration::from_secs(10);
 const SLOW: Duration = Duration::from_secs(1);
+/// A connection that was idle for less is taken for good.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Strict, so that a value which does not fit is an error and never cut short; and the same on every
 /// server, whatever its own default. A metadata lock is waited for a minute, not a day.
@@ -44,13 +46,13 @@ pub(super) fn lazy(settings: &Settings, connections: u32) -> DatabaseConnection 
             pool.connect_lazy_with(logged(options)).into()
         }
         Target::MySql(options) => {
-            let pool: MySqlPoolOptions = common::<sea_orm::sqlx::MySql>(connections).after_connect(|connection, _| {
+            let pool: MySqlPoolOptions = tested::<MySql>(common(connections)).after_connect(|connection, _| {
                 Box::pin(async move { connection.execute(MYSQL_SESSION).await.map(drop) })
             });
             pool.connect_lazy_with(logged((**options).clone())).into()
         }
         Target::Postgres(options) => {
-            let pool: PgPoolOptions = common(connections);
+            let pool: PgPoolOptions = tested(common(connections));
             pool.connect_lazy_with(logged((**options).clone())).into()
         }
     }
@@ -58,6 +60,14 @@ pub(super) fn lazy(settings: &Settings, connections: u32) -> DatabaseConnection 
 
 fn common<D: sea_orm::sqlx::Database>(connections: u32) -> PoolOptions<D> {
     PoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE)
+}
+
+/// Asks a server, before a connection is used, whether it is still there: but not a connection that was in use
+/// a moment ago, where that would be a second question for each.
+fn tested<D: sea_orm::sqlx::Database>(pool: PoolOptions<D>) -> PoolOptions<D> {
+    pool.test_before_acquire(false).before_acquire(|connection, used| {
+        Box::pin(async move { Ok(used.idle_for < FRESH || connection.ping().await.is_ok()) })
+    })
 }
 
 /// Statements are logged with their placeholders, never with values.

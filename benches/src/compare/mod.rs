@@ -11,7 +11,7 @@ pub mod scenario;
 mod server;
 pub mod table;
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -76,6 +76,7 @@ pub fn run(options: &Options, progress: &dyn Fn(&str)) -> anyhow::Result<String>
         directory: directory.path(),
         progress,
         template: template(directory.path())?,
+        databases: Cell::new(0),
         mariadb: OnceCell::new(),
         postgres: OnceCell::new(),
     };
@@ -100,6 +101,8 @@ struct Comparison<'a> {
     directory: &'a Path,
     progress: &'a dyn Fn(&str),
     template: PathBuf,
+    /// How many were made on the servers.
+    databases: Cell<u32>,
     mariadb: OnceCell<testkit::Server>,
     postgres: OnceCell<testkit::Server>,
 }
@@ -221,11 +224,14 @@ impl Comparison<'_> {
                 command.args(["--mode", "tokio", "--threads", &threads.to_string(), "--addr", &address.to_string()]);
                 Server::start("floor", command, address, self.directory.join("floor.log"), cores, &probe)
             }
-            Subject::Transactions(store) => {
+            Subject::Transactions(store) | Subject::Additions(store) => {
                 let address = free_address()?;
                 let mut command = Command::new(program("transactions")?);
                 let url = self.database(store, role).context("a server")?;
                 command.args(["--database", &url, "--addr", &address.to_string()]);
+                if matches!(subject, Subject::Additions(_)) {
+                    command.arg("--add-only");
+                }
                 let log = self.directory.join("transactions.log");
                 Server::start("transactions", command, address, log, cores, &probe)
             }
@@ -244,8 +250,11 @@ impl Comparison<'_> {
             Store::Postgres => (&self.postgres, testkit::Engine::Postgres),
         };
         let server = server.get_or_init(|| testkit::Server::start_durable(engine));
-        server.create_database(role);
-        Some(server.url(role))
+        let number = self.databases.get() + 1;
+        self.databases.set(number);
+        let name = format!("{role}{number}");
+        server.create_database(&name);
+        Some(server.url(&name))
     }
 
     /// How long a start takes with the subject's rules, less one with the base's, over the database's own client.

@@ -7,8 +7,10 @@
 pub enum Subject {
     /// The tokio floor with so many threads.
     Floor(usize),
-    /// A server that does one transaction for each request.
+    /// A server that does one transaction for each request: it looks, decides, adds and commits.
     Transactions(Store),
+    /// A server that adds with one statement for each request, and decides nothing.
+    Additions(Store),
     /// valvulad.
     Daemon(Daemon),
 }
@@ -102,7 +104,7 @@ impl Scenario {
         let threads = |subject| match subject {
             Subject::Floor(threads) => threads,
             Subject::Daemon(daemon) => daemon.workers,
-            Subject::Transactions(_) => 1,
+            Subject::Transactions(_) | Subject::Additions(_) => 1,
         };
         threads(self.base) == 1 && threads(self.subject) == 1
     }
@@ -242,11 +244,29 @@ pub const SCENARIOS: &[Scenario] = &[
         )
     },
     Scenario {
+        base: Subject::Additions(Store::MariaDb),
+        ..scenario(
+            "strict-mariadb-add",
+            "the same over one statement for each request, which decides nothing",
+            Daemon { store: Store::MariaDb, ..STRICT },
+            &["--conns", "64"],
+        )
+    },
+    Scenario {
         base: Subject::Transactions(Store::Postgres),
         goal: Some((10.0, 20.0)),
         ..scenario(
             "strict-postgres",
             "mquota strict, PostgreSQL, 64 connections, over a transaction for each request",
+            Daemon { store: Store::Postgres, ..STRICT },
+            &["--conns", "64"],
+        )
+    },
+    Scenario {
+        base: Subject::Additions(Store::Postgres),
+        ..scenario(
+            "strict-postgres-add",
+            "the same over one statement for each request, which decides nothing",
             Daemon { store: Store::Postgres, ..STRICT },
             &["--conns", "64"],
         )
