@@ -99,11 +99,12 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Whether server and generator each get a core of their own: only a server of one thread fits on one.
+    /// Whether server and generator each get a core of their own: only a server of one thread fits on one. A daemon
+    /// that answers after a commit has a second thread at work, the database's.
     pub fn is_pinned(&self) -> bool {
         let threads = |subject| match subject {
             Subject::Floor(threads) => threads,
-            Subject::Daemon(daemon) => daemon.workers,
+            Subject::Daemon(daemon) => daemon.workers + usize::from(daemon.strict || daemon.plans),
             Subject::Transactions(_) | Subject::Additions(_) => 1,
         };
         threads(self.base) == 1 && threads(self.subject) == 1
