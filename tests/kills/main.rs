@@ -78,6 +78,7 @@ fn kill_all(daemon: &Daemon<'_>) {
     // The first of the group is not waited for yet, so the number is its own.
     let _ = kill_process_group(Pid::from_raw(i32::try_from(daemon.pid()).unwrap()).unwrap(), Signal::KILL);
     daemon.kill();
+    support::wait_until("all of them have ended", PATIENCE, || !scene::is_alive(daemon.pid()));
 }
 
 fn killed_while_running(engine: Engine, rounds: usize, random: &mut Random) {
@@ -85,6 +86,7 @@ fn killed_while_running(engine: Engine, rounds: usize, random: &mut Random) {
     assert_eq!(scene.home.start().stop(), 0);
     scene.fill();
     let spans = Spans::measure(&scene);
+    let mut slowest = (Duration::ZERO, String::new());
     let counted = || counting::stored(&scene.database, "strict", USER);
     let mut before = counted();
     for (number, during) in (0..rounds).flat_map(|_| PHASES).enumerate() {
@@ -131,10 +133,13 @@ fn killed_while_running(engine: Engine, rounds: usize, random: &mut Random) {
                 Some(load)
             }
         };
+        let since = Instant::now();
         let daemon = scene.next_start(&what, RULES);
+        slowest = slowest.max((since.elapsed(), what.clone()));
         if let Some(load) = told {
             let told = load.join();
             let after = counting::settled(counted);
+            assert!(after >= before, "{what}: {before} were counted, {after} are left");
             let (now, passed) = (after - before, told.passed());
             assert_eq!((told.refused, told.deferred), (0, 0), "{what}");
             // One for each client may have been charged and its answer not sent.
@@ -144,6 +149,7 @@ fn killed_while_running(engine: Engine, rounds: usize, random: &mut Random) {
         assert_eq!(daemon.stop(), 0, "{what}: {}", daemon.log());
         scene.assert_tidy();
     }
+    println!("the slowest start took {:?}: {}", slowest.0, slowest.1);
 }
 
 fn killed_while_migrating(engine: Engine, rounds: usize, random: &mut Random) {

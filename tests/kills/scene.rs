@@ -17,19 +17,34 @@ pub fn pass(span: Duration) {
     std::thread::sleep(span);
 }
 
+/// Whether a process of this group runs.
+pub fn is_alive(group: u32) -> bool {
+    let group = group.to_string();
+    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // Behind the name: state, parent, group.
+        let fields: Vec<_> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().take(3).collect();
+        matches!(fields[..], [state, _, of] if of == group && state != "Z" && state != "X")
+    })
+}
+
 pub struct Scene {
     pub home: Home,
     pub database: TestDatabase,
     pub tcp: Address,
     pub strict: Address,
     more: Address,
+    /// The same in each configuration: its period begins when it was written first.
+    quota: String,
 }
 
 impl Scene {
     /// With a new, empty database.
     pub fn new(engine: Engine) -> Self {
         let [tcp, strict, more] = [(); 3].map(|()| Address::from(support::loopback()));
-        let scene = Self { home: Home::new(programs!()), database: TestDatabase::new(engine), tcp, strict, more };
+        let quota = counting::quota("strict", "durability = \"strict\"", "");
+        let (home, database) = (Home::new(programs!()), TestDatabase::new(engine));
+        let scene = Self { home, database, tcp, strict, more, quota };
         scene.configure(false);
         scene
     }
@@ -47,7 +62,7 @@ impl Scene {
             text += &listener("more", &self.more, "bwl");
             text += &listener("more-unix", &self.unix("more"), "ticket");
         }
-        text += &counting::quota("strict", "durability = \"strict\"", "");
+        text += &self.quota;
         self.home.configure(&text);
     }
 

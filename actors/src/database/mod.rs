@@ -41,6 +41,9 @@ pub use self::url::DatabaseUrl;
 use self::runtime::OwnThread;
 use self::state::State;
 
+/// How long daemons that make a file at the same time may take.
+const IN_TURN: Duration = Duration::from_secs(5);
+
 /// The daemon's database. Cheap to clone; closed when the last clone is dropped.
 #[derive(Clone)]
 pub struct Database(Arc<Inner>);
@@ -87,7 +90,8 @@ impl Database {
     pub async fn connect_with_backoff(&self) -> Result<(), DatabaseError> {
         let settings = &self.0.settings;
         settings.url.check_directory()?;
-        let deadline = Instant::now() + settings.start_timeout;
+        let since = Instant::now();
+        let deadline = since + settings.start_timeout;
         let mut pause = Duration::from_millis(100);
         let mut said = String::new();
         loop {
@@ -102,7 +106,9 @@ impl Database {
                 let waited = settings.start_timeout;
                 return Err(DatabaseError::Unreachable { url: settings.url.to_string(), waited, source: error });
             }
-            if said != error.to_string() {
+            // Another daemon makes the file at this moment: that is no news.
+            let in_turn = state::is_busy(&error) && since.elapsed() < IN_TURN;
+            if !in_turn && said != error.to_string() {
                 said = error.to_string();
                 warn!(self.0.log, "database does not answer yet, trying again"; "database" => %settings.url, "error" => &said);
             }
