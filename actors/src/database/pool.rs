@@ -6,9 +6,11 @@ use log::LevelFilter;
 use sea_orm::sqlx::mysql::MySqlPoolOptions;
 use sea_orm::sqlx::pool::PoolOptions;
 use sea_orm::sqlx::postgres::PgPoolOptions;
-use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sea_orm::sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
 use sea_orm::sqlx::{ConnectOptions, Connection as _, Executor as _, MySql};
-use sea_orm::{DatabaseBackend, DatabaseConnection};
+use sea_orm::{DatabaseBackend, DatabaseConnection, SqlxError};
 
 use crate::database::settings::{Settings, Synchronous};
 use crate::database::url::Target;
@@ -42,7 +44,10 @@ pub(super) fn lazy(settings: &Settings, connections: u32) -> DatabaseConnection 
                 // Rows that a loader has not taken yet: enough that the reading thread seldom waits.
                 .row_buffer_size(1024);
             // A file does not go away: an idle connection costs nothing and keeps its statements.
-            let pool: SqlitePoolOptions = common(connections).idle_timeout(None).max_lifetime(None);
+            let pool: SqlitePoolOptions = common(connections)
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .after_release(|connection, _| Box::pin(is_between_transactions(connection)));
             pool.connect_lazy_with(logged(options)).into()
         }
         Target::MySql(options) => {
@@ -56,6 +61,20 @@ pub(super) fn lazy(settings: &Settings, connections: u32) -> DatabaseConnection 
             pool.connect_lazy_with(logged((**options).clone())).into()
         }
     }
+}
+
+/// Whether a connection of SQLite can be used again: if not, the pool closes it.
+///
+/// SQLite ends a transaction by itself when a statement of it fails for want of room, memory or a working disk. The
+/// driver's rollback then fails, and it goes on counting a transaction that is not there: it would begin the next one
+/// as a part of that, and what it takes for the end of that part ends nothing. All that is written later would
+/// seem to be committed, and be lost with the connection.
+async fn is_between_transactions(connection: &mut SqliteConnection) -> Result<bool, SqlxError> {
+    if connection.is_in_transaction() {
+        // A rollback may be on its way: what was asked before is done before this is answered.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 fn common<D: sea_orm::sqlx::Database>(connections: u32) -> PoolOptions<D> {

@@ -181,3 +181,25 @@ async fn twenty_may_make_one_sqlite_file_at_once() {
         assert_eq!(test.sql("PRAGMA journal_mode;"), "wal");
     }
 }
+
+#[tokio::test]
+async fn after_sqlite_has_ended_a_transaction_by_itself_what_is_written_is_committed() {
+    use sea_orm::TransactionTrait as _;
+    let test = TestDatabase::new(Engine::Sqlite);
+    let database = open(&test);
+    let work = |pool: DatabaseConnection| async move {
+        pool.execute_unprepared("CREATE TABLE t (id INTEGER PRIMARY KEY)").await?;
+        let first = pool.begin().await?;
+        first.execute_unprepared("INSERT INTO t VALUES (1)").await?;
+        // As when the disk is full: the statement fails, and its transaction is rolled back with it.
+        assert!(first.execute_unprepared("INSERT OR ROLLBACK INTO t VALUES (1)").await.is_err());
+        drop(first);
+        let second = pool.begin().await?;
+        second.execute_unprepared("INSERT INTO t VALUES (2)").await?;
+        second.rollback().await?;
+        pool.execute_unprepared("INSERT INTO t VALUES (3)").await
+    };
+    database.write(work).await.unwrap();
+    assert_eq!(test.sql("SELECT id FROM t;"), "3", "as another process sees it");
+    database.close().await;
+}
