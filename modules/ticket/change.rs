@@ -5,7 +5,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use sea_orm::{
     ConnectionTrait as _, DatabaseBackend, DatabaseTransaction, DbErr, IsolationLevel, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait as _,
+    TransactionOptions,
 };
 use slog::{Logger, info};
 
@@ -20,7 +20,7 @@ pub async fn begin(database: &Database) -> Result<DatabaseTransaction, DbErr> {
         sqlite_transaction_mode: is_sqlite.then_some(SqliteTransactionMode::Immediate),
         ..TransactionOptions::default()
     };
-    database.writer().begin_with_options(options).await
+    database.begin(options).await
 }
 
 /// Does what is due at the change of day, unless another daemon has done it.

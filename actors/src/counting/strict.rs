@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use sea_orm::{
     ConnectionTrait as _, DatabaseBackend, DbErr, IsolationLevel, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait as _,
 };
 use tokio::time::{Instant, timeout};
 
@@ -46,7 +45,8 @@ impl Writer {
             waiting.retain(|waiting| !waiting.answer.is_closed());
         }
         // What relaxed charges, or an absence of the database, have left to write.
-        if (!self.kept.is_empty() || self.shared.dirty() > 0) && self.flush().await.is_err() {
+        let is_behind = !self.kept.is_empty() || self.shared.dirty() > 0 || self.shared.times.went_back();
+        if is_behind && self.flush().await.is_err() {
             return self.answer_in_memory(waiting);
         }
         let mut decided = self.decide(waiting);
@@ -176,8 +176,7 @@ impl Writer {
         let is_sqlite = self.database.backend() == DatabaseBackend::Sqlite;
         let transaction = self
             .database
-            .writer()
-            .begin_with_options(TransactionOptions {
+            .begin(TransactionOptions {
                 // Rows that are not there yet must not be locked as gaps: two daemons would wait for each other.
                 isolation_level: (!is_sqlite).then_some(IsolationLevel::ReadCommitted),
                 sqlite_transaction_mode: is_sqlite.then_some(SqliteTransactionMode::Immediate),

@@ -24,7 +24,10 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DbErr};
+use sea_orm::{
+    ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr, TransactionOptions,
+    TransactionTrait as _,
+};
 use serde_json::Value;
 use slog::{Logger, info, warn};
 
@@ -152,6 +155,20 @@ impl Database {
         W: FnOnce(DatabaseConnection) -> F,
     {
         self.on_thread(work(self.writer())).await
+    }
+
+    /// Begins a transaction on the connection that writes go through.
+    ///
+    /// This is the way to begin one for whoever may stop waiting: the drivers of both servers do not know of a
+    /// transaction whose beginning was not waited for. Its connection would be used again within it, and what is
+    /// written there would never be committed. Here it is begun in any case, and rolled back when nobody waits.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn begin(&self, options: TransactionOptions) -> Result<DatabaseTransaction, DbErr> {
+        let writer = self.writer();
+        let begun = self.handle().spawn(async move { writer.begin_with_options(options).await });
+        begun.await.unwrap_or_else(|_| Err(DbErr::Custom("the database is closed".to_owned())))
     }
 
     async fn on_thread<T, F>(&self, work: F) -> Result<T, DbErr>

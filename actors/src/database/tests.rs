@@ -203,3 +203,45 @@ async fn after_sqlite_has_ended_a_transaction_by_itself_what_is_written_is_commi
     assert_eq!(test.sql("SELECT id FROM t;"), "3", "as another process sees it");
     database.close().await;
 }
+
+/// Whether the next statement would be part of a transaction.
+async fn is_within_a_transaction(pool: DatabaseConnection, engine: Engine) -> Result<bool, DbErr> {
+    match engine {
+        Engine::MariaDb => {
+            let statement = sea_orm::Statement::from_string(DatabaseBackend::MySql, "SELECT @@in_transaction");
+            let row = pool.query_one_raw(statement).await?.expect("a row");
+            row.try_get_by_index::<u64>(0).map(|is_open| is_open == 1)
+        }
+        // PostgreSQL refuses it outside.
+        _ => Ok(pool.execute_unprepared("SAVEPOINT probe").await.is_ok()),
+    }
+}
+
+/// Ready when its task has been polled `count` times.
+async fn after_turns(count: u32) {
+    for _ in 0..count {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_whose_beginning_nobody_waits_for_is_not_left_open() {
+    for engine in [Engine::MariaDb, Engine::Postgres] {
+        let test = TestDatabase::new(engine);
+        let mut settings = Settings::new(test.url().parse().unwrap());
+        settings.max_connections = 1;
+        let database = Database::open(settings, log()).unwrap();
+        let mut given_up = 0;
+        for turns in 0..400 {
+            tokio::select! {
+                biased;
+                begun = database.begin(TransactionOptions::default()) => drop(begun.unwrap()),
+                () = after_turns(turns * 10) => given_up += 1,
+            }
+            let is_open = database.run(|pool| is_within_a_transaction(pool, engine)).await.unwrap();
+            assert!(!is_open, "{engine:?}: given up after {turns} tens of turns, it is open");
+        }
+        assert!(given_up > 0 && given_up < 400, "{engine:?}: {given_up} given up");
+        database.close().await;
+    }
+}
