@@ -6,12 +6,12 @@ mod daemon;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use actors::counting::{Durability, Ruling, Settings};
 use testkit::{Engine, TestDatabase};
 
-use self::daemon::{Asked, Daemon, STRICT};
+use self::daemon::{Asked, Daemon, NOW, STRICT};
 
 /// 64 tasks ask for one account until each was refused three times; how many passed.
 async fn race(daemons: &[Daemon], limit: i64) -> i64 {
@@ -229,5 +229,61 @@ async fn closed_windows_are_removed_from_the_database() {
         assert!(daemon.counters.remove_closed().await.unwrap() >= 2, "{engine:?}");
         daemon.stop().await;
         assert_eq!(sql.sql("SELECT COUNT(*) FROM valvula_counter"), "0", "{engine:?}");
+    }
+}
+
+/// What passes of ten requests, four of which are all that the window has room for.
+async fn passed_of_ten(daemon: &Daemon, from: u64) -> usize {
+    let mut passed = 0;
+    for _ in 0..10 {
+        passed +=
+            usize::from(Asked { limit: 4, from, ..Asked::default() }.of(&daemon.ledger).await == Ok(Ruling::Pass));
+    }
+    passed
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_refuses_nobody_who_has_quota_left() {
+    for (engine, settings) in
+        Engine::ALL.into_iter().flat_map(|engine| [(engine, STRICT), (engine, Settings::default())])
+    {
+        let what = format!("{engine:?} {:?}", settings.durability);
+        let sql = TestDatabase::new(engine);
+        let daemon = Daemon::start(&sql, settings).await;
+        assert_eq!(passed_of_ten(&daemon, NOW).await, 4, "{what}");
+        daemon.ledger.flush().await.unwrap();
+        // Another daemon's clock may be behind by so much: what it asks belongs to the newer window.
+        daemon.clock.set(UNIX_EPOCH + Duration::from_secs(NOW - 1));
+        assert_eq!(passed_of_ten(&daemon, NOW - 60).await, 0, "{what}, a second back");
+
+        for hours in 1..=3 {
+            let then = NOW - hours * 3600;
+            daemon.clock.set(UNIX_EPOCH + Duration::from_secs(then));
+            assert_eq!(passed_of_ten(&daemon, then).await, 4, "{what}, {hours} hours back");
+            if hours < 3 {
+                daemon.ledger.flush().await.unwrap();
+                assert_eq!(passed_of_ten(&daemon, then).await, 0, "{what}, {hours} hours back, read again");
+            }
+        }
+        daemon.stop().await;
+        assert_eq!(daemon::stored(&sql, "ann@example.com"), 4, "{what}");
+        let next = Daemon::start(&sql, settings).await;
+        assert_eq!(passed_of_ten(&next, NOW).await, 4, "{what}, forth again");
+        next.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_while_no_daemon_ran_refuses_nobody_who_has_quota_left() {
+    for engine in Engine::ALL {
+        let sql = TestDatabase::new(engine);
+        let daemon = Daemon::start(&sql, STRICT).await;
+        let later = NOW + 3600;
+        daemon.clock.set(UNIX_EPOCH + Duration::from_secs(later));
+        assert_eq!(passed_of_ten(&daemon, later).await, 4, "{engine:?}");
+        daemon.stop().await;
+        let next = Daemon::start(&sql, STRICT).await;
+        assert_eq!(passed_of_ten(&next, NOW).await, 4, "{engine:?}");
+        next.stop().await;
     }
 }

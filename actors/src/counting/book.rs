@@ -285,6 +285,13 @@ impl Book {
         }
     }
 
+    /// The clock was set back to `now`: windows that begin later have not begun, and count nothing.
+    pub fn set_back(&mut self, now: i64) {
+        for counter in self.kinds.iter_mut().flat_map(HashMap::values_mut) {
+            counter.tallies.iter_mut().for_each(|tally| tally.set_back(now));
+        }
+    }
+
     /// Forgets counters all of whose windows have closed, and old messages.
     pub fn sweep(&mut self, now: u64) {
         let closed = i64::try_from(now).unwrap_or(i64::MAX);

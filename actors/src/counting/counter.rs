@@ -2,7 +2,8 @@
 //!
 //! Pure arithmetic. A window is known by the instant it begins. A charge for a newer window starts it
 //! at zero; one for a window that has closed meanwhile goes to the newer one, so that nothing is lost
-//! where two daemons' clocks differ by some seconds. The database does the same by itself (see `sql`).
+//! where two daemons' clocks differ. The database does the same by itself (see `sql`). A clock that is set back is
+//! another matter: see `set_back`.
 
 /// How many windows a counter has.
 pub const WINDOWS: usize = 3;
@@ -60,6 +61,14 @@ impl Tally {
             let count = count.min(self.used.max(0));
             self.used -= count;
             self.unwritten -= count;
+        }
+    }
+
+    /// The clock was set back to `now`: a window that begins later has not begun. One that begins very much later
+    /// stays: it is not believed as long as that clock holds, which may be the one that is wrong.
+    pub fn set_back(&mut self, now: i64) {
+        if self.from > now && self.from <= now.saturating_add(FUTURE_SECONDS) {
+            *self = Self::default();
         }
     }
 

@@ -20,6 +20,7 @@ use super::event::{Event, Events};
 use super::instance::Due;
 use super::queue::Queue;
 use super::rows::{LONGEST_NAME, stored_name};
+use super::set_back::Times;
 use crate::clock::Clock;
 use crate::module::Unavailable;
 use crate::reply::{Awaited, Reply, reply};
@@ -134,6 +135,7 @@ pub(super) struct Shared {
     pub(super) settings: ArcSwap<Settings>,
     pub(super) queue: Queue<Waiting>,
     pub(super) facts: Mutex<Facts>,
+    pub(super) times: Times,
 }
 
 /// What the writer says of itself.
@@ -213,6 +215,7 @@ impl Ledger {
             settings: ArcSwap::from_pointee(settings),
             queue: Queue::default(),
             facts: Mutex::default(),
+            times: Times::default(),
         });
         let (orders, received) = mpsc::unbounded_channel();
         (Self { shared: shared.clone(), events: Events::default(), orders }, shared, received)
@@ -231,6 +234,7 @@ impl Ledger {
 
     /// Decides `draft` and charges it.
     pub fn charge(&self, draft: &Draft<'_>) -> Charging {
+        self.shared.look_at_clock();
         with_names_that_fit(draft, |draft| match self.shared.settings.load().durability {
             Durability::Relaxed => {
                 let now = self.shared.now();
@@ -247,6 +251,7 @@ impl Ledger {
     /// What [`Ledger::charge`] would say, by what is in memory, changing nothing; and what is used of
     /// the draft's windows by the account and the domain.
     pub fn peek(&self, draft: &Draft<'_>) -> (Due, Ruling, [[i64; WINDOWS]; 2]) {
+        self.shared.look_at_clock();
         with_names_that_fit(draft, |draft| {
             let book = self.shared.shard(draft).lock();
             let (due, ruling) = book.peek(self.shared.now(), draft);

@@ -9,6 +9,7 @@
 //! With the database:
 //! - [`store`]: the counters of the daemon, found again by name
 //! - [`ledger`]: the counters of one name, decided by any worker
+//! - `set_back`: what becomes of them when the clock is set back
 //! - `writer`, `strict`, `upkeep`, `reading`: what takes them to the database, behind the answers or before
 //!   them, and back from there
 //! - `rows`, `sql`, `fault`: what is written, how, and what its errors mean
@@ -24,6 +25,7 @@ pub mod queue;
 mod reading;
 pub mod receipt;
 mod rows;
+mod set_back;
 mod sql;
 pub mod store;
 mod strict;

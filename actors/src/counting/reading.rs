@@ -19,6 +19,7 @@ async fn in_time<T>(reading: impl Future<Output = Result<T, DbErr>>) -> Result<T
 impl Writer {
     /// Reads the open counters into memory.
     pub(super) async fn read_back(&self, now: i64) -> Result<(), DbErr> {
+        self.start_at(now).await?;
         let mut after = None;
         while let Some(last) = self.read_page(after, now).await? {
             after = Some(last);

@@ -183,6 +183,36 @@ impl Sql {
         Statement::from_sql_and_values(self.backend, sql, parameters.values)
     }
 
+    /// Sets back to nothing used the windows that begin after `now`: see [`super::counter::Tally::set_back`].
+    pub fn set_back(&self, now: i64) -> Statement {
+        let mut parameters = Parameters::new(self.backend, 16);
+        let mut sql = format!("UPDATE {TABLE} SET ");
+        let later = |sql: &mut String, parameters: &mut Parameters, name: &str| {
+            sql.push_str(&format!("({name}_from > "));
+            parameters.push_bare(sql, now);
+            sql.push_str(&format!(" AND {name}_from <= "));
+            parameters.push_bare(sql, now + FUTURE_SECONDS);
+            sql.push(')');
+        };
+        for (position, name) in NAMES.into_iter().enumerate() {
+            // MySQL assigns one after the other and sees what it assigned: `from` last.
+            for (part, column) in ["used", "from"].into_iter().enumerate() {
+                sql.push_str(if position + part == 0 { "" } else { ", " });
+                sql.push_str(&format!("{name}_{column} = CASE WHEN "));
+                later(&mut sql, &mut parameters, name);
+                sql.push_str(&format!(" THEN 0 ELSE {name}_{column} END"));
+            }
+        }
+        sql.push_str(" WHERE store = ");
+        parameters.push_bare(&mut sql, self.store.clone());
+        for (position, name) in NAMES.into_iter().enumerate() {
+            sql.push_str(if position == 0 { " AND (" } else { " OR " });
+            later(&mut sql, &mut parameters, name);
+        }
+        sql.push(')');
+        Statement::from_sql_and_values(self.backend, sql, parameters.values)
+    }
+
     fn select(&self) -> String {
         let columns: Vec<_> = NAMES.iter().map(|name| format!("{name}_from, {name}_used")).collect();
         format!("SELECT kind, name, {}, closes FROM {TABLE} WHERE store = ", columns.join(", "))

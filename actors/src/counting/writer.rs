@@ -164,6 +164,9 @@ impl Writer {
         // What is charged meanwhile is for the next time: under load there is no end to it.
         let mut owed: Vec<_> = self.shared.shards.iter().map(|shard| shard.lock().dirty()).collect();
         loop {
+            if self.kept.is_empty() {
+                self.set_back().await?;
+            }
             let batch = match self.kept.front() {
                 Some(kept) => kept.clone(),
                 None => match self.gather(&mut owed) {
@@ -180,7 +183,7 @@ impl Writer {
                     self.kept.pop_front();
                     self.note_facts();
                     self.came_back();
-                    if self.kept.is_empty() {
+                    if self.kept.is_empty() && !self.shared.times.went_back() {
                         self.refresh(&batch).await;
                     }
                 }

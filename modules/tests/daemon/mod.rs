@@ -68,18 +68,20 @@ pub struct Asked<'a> {
     pub message: Option<u32>,
     /// The account's limit in the minute.
     pub limit: i64,
+    /// When its windows began.
+    pub from: u64,
 }
 
 impl Default for Asked<'_> {
     fn default() -> Self {
-        Self { account: b"ann@example.com", instance: "", recipient: "r@x", message: None, limit: UNLIMITED }
+        Self { account: b"ann@example.com", instance: "", recipient: "r@x", message: None, limit: UNLIMITED, from: NOW }
     }
 }
 
 impl<'a> Asked<'a> {
     pub fn draft(&self, ledger: &Ledger) -> Draft<'a> {
         let worth = self.message.map_or(Worth::Recipient, Worth::Message);
-        let from = NOW as i64;
+        let from = self.from as i64;
         Draft {
             event: ledger.events().event(self.instance.as_bytes(), self.account, self.recipient.as_bytes(), worth),
             account: self.account,
