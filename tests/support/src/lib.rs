@@ -8,6 +8,7 @@ mod addresses;
 mod crowd;
 mod daemon;
 mod home;
+mod moved_clock;
 mod policy;
 mod postfix;
 mod process;
@@ -18,12 +19,13 @@ pub use addresses::{loopback, loopback6};
 pub use crowd::{Crowd, Seen};
 pub use daemon::Daemon;
 pub use home::{Home, Output, Programs};
+pub use moved_clock::MovedClock;
 pub use policy::{Address, Connection, Request};
 pub use postfix::Postfix;
 pub use process::{raise_file_limit, resident};
 pub use random::Random;
 pub use smtp::Smtp;
-pub use testkit::{Engine, Server, TestDatabase, wait_for, wait_until};
+pub use testkit::{Engine, Server, SmallDisk, TestDatabase, wait_for, wait_until};
 
 /// The programs under test. Only the root package's integration tests know where cargo built them.
 #[macro_export]

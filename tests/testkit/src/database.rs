@@ -1,6 +1,6 @@
 //! One empty database for one test, on any of the three engines, and the engine's own client for it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,7 +31,7 @@ pub struct TestDatabase {
 }
 
 enum Place {
-    File { _directory: tempfile::TempDir, path: PathBuf },
+    File { _directory: Option<tempfile::TempDir>, path: PathBuf },
     Server { server: ServerRef, name: String },
 }
 
@@ -57,11 +57,16 @@ impl TestDatabase {
             Engine::Sqlite => {
                 let directory = directory();
                 let path = directory.path().join("valvula.db");
-                Place::File { path, _directory: directory }
+                Place::File { path, _directory: Some(directory) }
             }
             _ => Self::on(ServerRef::Shared(Server::shared(engine))),
         };
         Self { engine, place }
+    }
+
+    /// An SQLite file in `directory`, which must outlive it.
+    pub fn in_directory(directory: &Path) -> Self {
+        Self { engine: Engine::Sqlite, place: Place::File { _directory: None, path: directory.join("valvula.db") } }
     }
 
     /// A database on a server of the test's own, which it may stop and start.

@@ -5,12 +5,15 @@
 
 mod client;
 mod database;
+mod disk;
+mod processes;
 mod programs;
 mod server;
 mod wait;
 
 pub use client::Client;
 pub use database::{Engine, TestDatabase};
+pub use disk::SmallDisk;
 pub use server::Server;
 pub use wait::{wait_for, wait_until};
 

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use crate::{Engine, directory, programs, wait_until};
+use crate::{Engine, directory, processes, programs, wait_until};
 
 /// The user that tests log in as, and its password.
 const USER: &str = "valvula";
@@ -23,8 +23,8 @@ const KEEPER: &str = r#"
 signal=$1; directory=$2; shift 2
 "$@" </dev/null >>"$directory/log" 2>&1 &
 server=$!
-if read -r order; then kill -s "$order" $server; wait $server
-else kill -s "$signal" $server; wait $server; rm -rf "$directory"
+if read -r order; then kill -s "$order" $server; kill -s CONT $server; wait $server
+else kill -s "$signal" $server; kill -s CONT $server; wait $server; rm -rf "$directory"
 fi"#;
 
 /// A private database server. Stopped when dropped, or when the test's process ends in any way.
@@ -199,6 +199,32 @@ impl Server {
     /// Kills it; its data stays as it is on disk.
     pub fn kill(&self) {
         self.end(if self.engine == Engine::MariaDb { "KILL" } else { "QUIT" });
+    }
+
+    /// Stops it where it stands (SIGSTOP): connections stay, new ones are made by the kernel, and nobody gets an
+    /// answer until [`Server::go_on`].
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn hang(&self) {
+        self.signal_all("STOP");
+    }
+
+    /// The end of [`Server::hang`].
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn go_on(&self) {
+        self.signal_all("CONT");
+    }
+
+    /// Signals the server's process, and then its children: PostgreSQL has one for each connection.
+    fn signal_all(&self, signal: &str) {
+        let keeper = self.running().as_ref().expect("the server runs").id();
+        for server in processes::children(keeper) {
+            processes::signal(&[server], signal);
+            processes::signal(&processes::children(server), signal);
+        }
     }
 
     fn end(&self, signal: &str) {
