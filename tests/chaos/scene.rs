@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use support::{Address, Daemon, Engine, Home, MovedClock, Output, Server, SmallDisk, TestDatabase, programs};
 
 use crate::clients::{Clients, get};
-use crate::ways::{WAYS, Way, rows, sections};
+use crate::ways::{WAYS, Way, rows, runs_from, sections};
 
 /// How long everything may take to work again after a fault. Nobody does anything for it.
 const RECOVERY: Duration = Duration::from_secs(60);
@@ -26,6 +26,7 @@ pub struct Stage {
     pub log: LogPipe,
     addresses: Vec<Address>,
     extra: Address,
+    runs_from: String,
 }
 
 impl Stage {
@@ -40,8 +41,18 @@ impl Stage {
         let clock = MovedClock::new(home.directory());
         let log = LogPipe::new(&home);
         let addresses = WAYS.iter().map(|_| support::loopback().into()).collect();
-        let stage =
-            Self { engine, home, database, server, disk, clock, log, addresses, extra: support::loopback().into() };
+        let stage = Self {
+            engine,
+            home,
+            database,
+            server,
+            disk,
+            clock,
+            log,
+            addresses,
+            extra: support::loopback().into(),
+            runs_from: runs_from(),
+        };
         stage.configure(false, "");
         let daemon = stage.home.start();
         stage.database.sql(&rows());
@@ -60,7 +71,7 @@ impl Stage {
         if with_extra {
             text += &listener("extra", &self.extra, &["test"]);
         }
-        self.home.configure(&(text + &sections() + more));
+        self.home.configure(&(text + &sections(&self.runs_from) + more));
     }
 
     pub fn address(&self, name: &str) -> &Address {

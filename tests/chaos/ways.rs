@@ -52,11 +52,14 @@ pub const WAYS: [Way; 11] = [
     way("capped-ticket", &["capped-ticket"], Charged::Ticket(3), &["REJECT", "DEFER"]),
 ];
 
-/// The sections of the modules. The run of the quotas began twelve hours ago: a clock that is an hour off is
-/// still in it.
-pub fn sections() -> String {
+/// When the runs of the quotas begin: twelve hours ago, so that a clock that is an hour off is still in the same.
+pub fn runs_from() -> String {
     let noon = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(12);
-    let at = noon.to_zoned(jiff::tz::TimeZone::UTC).strftime("%H:%M").to_string();
+    noon.to_zoned(jiff::tz::TimeZone::UTC).strftime("%H:%M").to_string()
+}
+
+/// The sections of the modules, whose quotas have runs from `at`.
+pub fn sections(at: &str) -> String {
     let mut text = "[module.panic]\non_failure = \"defer\"\n".to_owned();
     for way in &WAYS {
         let name = way.name;
