@@ -83,7 +83,7 @@ impl Fault {
     pub fn strike(self, scene: &mut Scene<'_>, random: &mut Random) -> (usize, String) {
         let mut span = |from, to| Duration::from_millis(random.between(from, to));
         let what = match self {
-            ModulePanics => panic_module(scene, *random.choose(&["panic", "panic-later"])),
+            ModulePanics => panic_module(scene, random.choose::<&str>(&["panic", "panic-later"])),
             RestartPort => {
                 let place = usize::try_from(random.between(0, WAYS.len() as u64 - 1)).expect("a place");
                 scene.restarts[place] += 1;
