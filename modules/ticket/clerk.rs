@@ -13,6 +13,7 @@ use std::time::Duration;
 use actors::counting::instance::Due;
 use actors::counting::ledger::seconds;
 use actors::counting::{Fault, Receipts, fault};
+use actors::database::Probe;
 use actors::module::Unavailable;
 use actors::reply::Replies;
 use futures_util::FutureExt as _;
@@ -25,6 +26,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::change::{begin, change_day};
 use super::day::day_of;
 use super::desk::{Ruling, Shared};
+use super::doubt::{Doubt, is_late, late};
 use super::round::{Decided, Place, Round, Waiting, charge, signed};
 use super::sql::{Delta, Sql, ticket};
 
@@ -38,15 +40,6 @@ const MEETINGS: u32 = 50;
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 /// How often the change of day is looked for, and at least how often an absent database is tried again.
 const TICK: Duration = Duration::from_secs(1);
-
-/// A transaction of which nobody knows whether it was committed.
-struct Doubt {
-    number: i64,
-    /// To be added if it was not.
-    missing: BTreeMap<i64, Delta>,
-    /// To be added if it was: charges of requests that were not answered by it.
-    surplus: BTreeMap<i64, Delta>,
-}
 
 /// Who works at the desk.
 pub struct Clerk {
@@ -66,6 +59,8 @@ pub struct Clerk {
     away: Option<String>,
     /// How long to wait before an absent database is tried again.
     pause: Duration,
+    /// Looks whether it is back, while requests are answered.
+    probe: Probe,
 }
 
 impl Clerk {
@@ -84,6 +79,7 @@ impl Clerk {
             handled: None,
             away: None,
             pause: FIRST_PAUSE,
+            probe: Probe::default(),
         }
     }
 
@@ -110,6 +106,12 @@ impl Clerk {
                         Some(done) => drop(done.send(())),
                         None => return self.report_lost(),
                     }
+                }
+                is_back = self.probe.answered() => {
+                    if is_back {
+                        self.settle().await;
+                    }
+                    next = Instant::now() + if self.away.is_some() { self.pause } else { TICK };
                 }
                 () = shared.queue.woken() => {
                     self.serve().await;
@@ -143,11 +145,13 @@ impl Clerk {
     async fn tick(&mut self) {
         let now = self.now();
         self.shared.messages.lock().forget_old(now, 1000);
-        let is_behind = self.handled != Some(self.today()) || !self.owed.is_empty() || self.doubt.is_some();
-        if !is_behind && self.away.is_none() {
-            return;
+        if self.away.is_some() {
+            return self.probe.start(&self.shared.database);
         }
-        self.settle().await;
+        let is_behind = self.handled != Some(self.today()) || !self.owed.is_empty() || self.doubt.is_some();
+        if is_behind {
+            self.settle().await;
+        }
     }
 
     /// A transaction without requests: what is owed, and the change of day.
@@ -385,14 +389,4 @@ impl Clerk {
             waiting.answer.send(Err(Unavailable::new(format!("the ticket can't be read: {why}"))));
         }
     }
-}
-
-const LATE: &str = "the database took too long over a ticket";
-
-fn late() -> DbErr {
-    DbErr::Conn(sea_orm::RuntimeErr::Internal(LATE.to_owned()))
-}
-
-fn is_late(error: &DbErr) -> bool {
-    matches!(error, DbErr::Conn(sea_orm::RuntimeErr::Internal(why)) if why == LATE)
 }

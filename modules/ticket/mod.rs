@@ -9,6 +9,7 @@ mod change;
 mod clerk;
 mod day;
 mod desk;
+mod doubt;
 mod names;
 mod operate;
 mod round;

@@ -26,7 +26,9 @@ pub struct Told {
     /// Requests whose connection was ended before their answer.
     pub lost: AtomicU64,
     pub connections: AtomicU64,
-    /// The longest that an answer took, in milliseconds.
+    /// How long each answer took.
+    pub took: Mutex<Vec<Duration>>,
+    /// The longest of them, in milliseconds.
     pub longest: AtomicU64,
     /// What must not be.
     wrong: Mutex<Vec<String>>,
@@ -135,8 +137,10 @@ impl Client {
                 // Silence, or what is no answer.
                 Err(error) => return self.told.wrong_is(error.to_string()),
             }
-            let took = u64::try_from(since.elapsed().as_millis()).expect("not for ever");
-            self.told.longest.fetch_max(took, Ordering::Relaxed);
+            let took = since.elapsed();
+            self.told.took.lock().unwrap().push(took);
+            let millis = u64::try_from(took.as_millis()).expect("not for ever");
+            self.told.longest.fetch_max(millis, Ordering::Relaxed);
             // Clients that send mail, not clients that burn the processor. No arbiter runs on this thread.
             #[allow(clippy::disallowed_methods)]
             std::thread::sleep(Duration::from_millis(self.random.between(5, 25)));

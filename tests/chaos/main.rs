@@ -13,13 +13,14 @@ mod clients;
 #[path = "../counting/mod.rs"]
 mod counting;
 mod faults;
+mod hang;
 mod process;
 mod random;
 mod scene;
 mod ways;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clients::{Told, get};
 use faults::Fault;
@@ -164,4 +165,21 @@ fn five_runs_on_postgresql() {
 #[ignore = "minutes: scripts/reliability chaos"]
 fn five_runs_on_sqlite() {
     (0..5).for_each(|_| chaos(Engine::Sqlite, 35));
+}
+
+#[test]
+fn a_server_that_hangs_for_seven_seconds_keeps_nobody_waiting_who_does_not_need_it() {
+    hang::hang(Engine::MariaDb, Duration::from_secs(3), Duration::from_secs(7), None);
+}
+
+#[test]
+#[ignore = "minutes: scripts/reliability hang"]
+fn mariadb_hangs_for_a_minute() {
+    hang::hang(Engine::MariaDb, Duration::from_secs(30), Duration::from_secs(60), Some(2));
+}
+
+#[test]
+#[ignore = "minutes: scripts/reliability hang"]
+fn postgresql_hangs_for_a_minute() {
+    hang::hang(Engine::Postgres, Duration::from_secs(30), Duration::from_secs(60), Some(2));
 }

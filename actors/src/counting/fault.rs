@@ -38,3 +38,14 @@ pub fn fault(error: &DbErr) -> Fault {
         _ => Fault::Away,
     }
 }
+
+const OUT_OF_PATIENCE: &str = "the database took too long over a batch";
+
+/// The error of a batch that the database took too long over.
+pub(super) fn patience() -> DbErr {
+    DbErr::Conn(sea_orm::RuntimeErr::Internal(OUT_OF_PATIENCE.to_owned()))
+}
+
+pub(super) fn is_patience(error: &DbErr) -> bool {
+    matches!(error, DbErr::Conn(sea_orm::RuntimeErr::Internal(why)) if why == OUT_OF_PATIENCE)
+}

@@ -5,8 +5,9 @@ use sea_orm::{ConnectionTrait as _, DbErr};
 use tokio::time::timeout;
 
 use super::book::Key;
+use super::fault::patience;
 use super::sql::stored;
-use super::writer::{PATIENCE, Writer, patience, signed};
+use super::writer::{PATIENCE, Writer, signed};
 
 /// Counters read at a time.
 const PAGE: u64 = 5000;

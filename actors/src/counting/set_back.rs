@@ -12,8 +12,9 @@ use sea_orm::{ConnectionTrait as _, DbErr};
 use slog::info;
 use tokio::time::timeout;
 
+use super::fault::patience;
 use super::ledger::Shared;
-use super::writer::{PATIENCE, Writer, patience, signed};
+use super::writer::{PATIENCE, Writer, signed};
 
 /// Seconds that a clock may go back unnoticed: corrections in passing, and threads that were interrupted after
 /// they looked at it.

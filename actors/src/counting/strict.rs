@@ -13,11 +13,11 @@ use sea_orm::{
 use tokio::time::{Instant, timeout};
 
 use super::book::{Key, Limits, Ruling, Undo};
-use super::fault::{Fault, fault};
+use super::fault::{Fault, fault, patience};
 use super::ledger::Waiting;
 use super::rows::Batch;
 use super::sql::stored;
-use super::writer::{CONFIRMED, PATIENCE, Writer, Written, patience, signed};
+use super::writer::{CONFIRMED, PATIENCE, Writer, Written, signed};
 use crate::module::Unavailable;
 use crate::reply::Replies;
 

@@ -10,17 +10,12 @@ use super::writer::{CLEANING, CLOSED_SECONDS, CONFIRMED, Writer, signed};
 impl Writer {
     pub(super) async fn tick(&mut self) {
         let now = self.shared.now();
-        if let Some((_, pause)) = &mut self.away {
-            *pause = (*pause * 2).min(Duration::from_secs(2));
-        }
-        // With nothing to write, an attempt still finds out whether the database is back.
-        let is_away = self.away.is_some();
-        if is_away && self.kept.is_empty() && self.shared.dirty() == 0 {
-            if self.database.ping().await.is_ok() {
-                self.came_back();
+        match &mut self.away {
+            Some((_, pause)) => {
+                *pause = (*pause * 2).min(Duration::from_secs(2));
+                self.probe.start(&self.database);
             }
-        } else {
-            let _ = self.flush().await;
+            None => drop(self.flush().await),
         }
         self.shared.shards[self.next_shard].lock().sweep(now);
         self.next_shard = (self.next_shard + 1) % self.shared.shards.len();
@@ -28,6 +23,15 @@ impl Writer {
         if self.away.is_none() && Instant::now() >= self.next_cleaning {
             self.next_cleaning = Instant::now() + CLEANING;
             self.clean(now).await;
+        }
+    }
+
+    /// The database answers again.
+    pub(super) async fn try_again(&mut self) {
+        if self.kept.is_empty() && self.shared.dirty() == 0 {
+            self.came_back();
+        } else {
+            let _ = self.flush().await;
         }
     }
 

@@ -19,11 +19,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::book::{Key, Limits, Ruling, Undo};
-use super::fault::{Fault, fault};
+use super::fault::{Fault, fault, is_patience, patience};
 use super::ledger::{Answer, Durability, Order, Shared, Waiting};
 use super::rows::{Batch, Row};
 use super::sql::{Sql, Stored, stored};
-use crate::database::Database;
+use crate::database::{Database, Probe};
 use crate::module::Unavailable;
 use crate::supervise::panic_text;
 
@@ -77,6 +77,8 @@ pub(super) struct Writer {
     pub(super) confirmed: HashMap<Key, Instant>,
     pub(super) next_shard: usize,
     pub(super) next_cleaning: Instant,
+    /// Looks whether the database is back, while requests are answered.
+    pub(super) probe: Probe,
 }
 
 impl Writer {
@@ -92,6 +94,7 @@ impl Writer {
             confirmed: HashMap::new(),
             next_shard: 0,
             next_cleaning: Instant::now() + CLEANING / 10,
+            probe: Probe::default(),
         }
     }
 
@@ -139,6 +142,12 @@ impl Writer {
                         return Ended::Closed;
                     }
                 },
+                is_back = self.probe.answered() => {
+                    if is_back {
+                        self.try_again().await;
+                    }
+                    next = Instant::now() + self.pause();
+                }
                 () = shared.queue.woken() => {
                     self.answer_waiting().await;
                     // settings may have changed
@@ -381,15 +390,4 @@ impl Writer {
 /// Seconds as the database has them.
 pub(super) fn signed(seconds: u64) -> i64 {
     i64::try_from(seconds).unwrap_or(i64::MAX)
-}
-
-const OUT_OF_PATIENCE: &str = "the database took too long over a batch";
-
-/// The error of a batch that the database took too long over.
-pub(super) fn patience() -> DbErr {
-    DbErr::Conn(sea_orm::RuntimeErr::Internal(OUT_OF_PATIENCE.to_owned()))
-}
-
-pub(super) fn is_patience(error: &DbErr) -> bool {
-    matches!(error, DbErr::Conn(sea_orm::RuntimeErr::Internal(why)) if why == OUT_OF_PATIENCE)
 }

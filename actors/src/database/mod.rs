@@ -12,6 +12,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod kept_log;
 mod pool;
+mod probe;
 mod read_only;
 mod runtime;
 mod settings;
@@ -36,6 +37,7 @@ use crate::watch::Watch;
 
 pub use self::describe::Description;
 pub use self::error::DatabaseError;
+pub use self::probe::Probe;
 pub use self::read_only::ReadOnly;
 pub use self::settings::{Settings, Synchronous};
 pub use self::template::Template;
