@@ -1,4 +1,4 @@
-//! Clients that do harm, all on one thread: each comes back a second after it was ended.
+//! Clients that do harm, all on one thread: each comes back about a second after it was ended.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use support::{Random, Request};
 
-/// How long one stays away.
+/// How long one stays away, on average: after they came all at once, they come when they like.
 const AWAY: Duration = Duration::from_secs(1);
 /// What a greedy one wants to send.
 const GIGABYTE: u64 = 1 << 30;
@@ -29,6 +29,10 @@ pub enum Kind {
 /// How many there are of each.
 pub const CROWD: [(Kind, usize); 5] =
     [(Kind::Half, 200), (Kind::Slow, 200), (Kind::Garbage, 50), (Kind::Greedy, 50), (Kind::Leaver, 100)];
+
+fn away(random: &mut Random) -> Duration {
+    AWAY / 2 + random.within(AWAY)
+}
 
 /// One of them.
 pub struct Attacker {
@@ -59,7 +63,7 @@ impl Attacker {
             if now < self.next {
                 return;
             }
-            self.next = now + AWAY;
+            self.next = now + away(random);
             // Past a full backlog: next time.
             let Ok(stream) = TcpStream::connect_timeout(&address, AWAY) else { return };
             if self.kind == Kind::Leaver {
@@ -88,8 +92,14 @@ impl Attacker {
         if is_ended || self.is_hung_up() {
             self.ended += 1;
             self.stream = None;
-            self.next = now + AWAY;
+            self.next = now + away(random);
         }
+    }
+
+    /// Leaves, and comes back when it is next asked.
+    pub fn leave(&mut self) {
+        self.stream = None;
+        self.next = Instant::now();
     }
 
     /// Whether the other side is gone.
