@@ -9,35 +9,15 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use super::counter::{Counter, RUN, UNLIMITED, WINDOWS};
+use super::counter::{Counter, UNLIMITED, WINDOWS};
+use super::draft::Line;
 use super::event::{Event, Worth};
 use super::instance::{Charged, Due, Instances, Message};
 
+pub use super::draft::Draft;
+
 /// Limits of a counter, by window; [`UNLIMITED`]: none.
 pub type Limits = [i64; WINDOWS];
-
-/// A request that wants to be charged.
-#[derive(Debug, Clone, Copy)]
-pub struct Draft<'a> {
-    /// Message, recipient and worth.
-    pub event: Event,
-    /// The account, in normal form.
-    pub account: &'a [u8],
-    /// Its domain, in normal form; empty: none, and nothing is charged to a domain.
-    pub domain: &'a [u8],
-    /// When the current minute, hour and run began.
-    pub windows: [i64; WINDOWS],
-    /// When the last of them closes.
-    pub closes: i64,
-    /// Which of the runs open at the same time this is: 0, unless periods overlap.
-    pub slot: u8,
-    /// The account's limits.
-    pub account_limits: Limits,
-    /// The domain's limits.
-    pub domain_limits: Limits,
-    /// Charge it also when it is over a limit: its mail will be accepted all the same.
-    pub force: bool,
-}
 
 /// A limit that has no room for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,37 +73,6 @@ pub struct Book {
     dirty_since: Option<u64>,
 }
 
-/// One line of a charge: a counter, and which of its windows are meant.
-struct Line<'a> {
-    kind: u8,
-    name: &'a [u8],
-    windows: std::ops::Range<usize>,
-    limits: &'a Limits,
-}
-
-impl<'a> Draft<'a> {
-    /// The counters it draws on.
-    pub fn keys(&self) -> SmallVec<[Key; 4]> {
-        self.lines().into_iter().map(|line| (line.kind, line.name.into())).collect()
-    }
-
-    fn lines(&'a self) -> SmallVec<[Line<'a>; 4]> {
-        let mut lines = SmallVec::new();
-        let sides = [(0, self.account, &self.account_limits), (1, self.domain, &self.domain_limits)];
-        for (kind, name, limits) in sides {
-            if kind == 1 && name.is_empty() {
-                continue;
-            }
-            let main = if self.slot == 0 { 0..WINDOWS } else { 0..RUN };
-            lines.push(Line { kind, name, windows: main, limits });
-            if self.slot > 0 {
-                lines.push(Line { kind: kind + 2 * self.slot, name, windows: RUN..WINDOWS, limits });
-            }
-        }
-        lines
-    }
-}
-
 impl Book {
     /// An empty book that remembers at most `messages` messages.
     pub fn new(messages: usize) -> Self {
@@ -137,6 +86,7 @@ impl Book {
 
     /// Decides `draft` at `now` (seconds since 1970) and charges it. With `undo`, notes what to put back.
     pub fn decide(&mut self, now: u64, draft: &Draft<'_>, mut undo: Option<&mut Undo>) -> Ruling {
+        let draft = &draft.begun_by(now);
         let due = self.messages.due(now, &draft.event);
         if due == Due::Nothing {
             return self.messages.note(now, &draft.event).map_or(Ruling::Pass, |over| Ruling::Over(*over));

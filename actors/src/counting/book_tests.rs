@@ -1,5 +1,5 @@
 use super::*;
-use crate::counting::counter::{HOUR, MINUTE};
+use crate::counting::counter::{HOUR, MINUTE, RUN};
 use crate::counting::event::Events;
 use proptest::prelude::*;
 
@@ -29,7 +29,8 @@ fn message(instance: u128, recipient: u64, worth: Worth) -> Event {
 }
 
 fn passes(book: &mut Book, draft: &Draft<'_>) -> bool {
-    book.decide(100, draft, None) == Ruling::Pass
+    // Late enough for the windows of all drafts.
+    book.decide(3000, draft, None) == Ruling::Pass
 }
 
 #[test]
@@ -206,7 +207,7 @@ fn looking_changes_nothing() {
 fn closed_windows_are_removed_by_themselves_once_written() {
     let mut book = Book::new(10);
     let limited = draft(message(1, 1, Worth::Recipient));
-    assert!(passes(&mut book, &limited));
+    assert_eq!(book.decide(100, &limited, None), Ruling::Pass);
     book.sweep(3661);
     assert_eq!(book.counters(), 2, "not written yet");
     book.take_dirty(10, |_, _| {});
@@ -320,4 +321,18 @@ proptest! {
         });
         prop_assert_eq!(written, i64::from(charged));
     }
+}
+
+#[test]
+fn a_request_drafted_before_the_clock_was_set_back_opens_no_window_that_has_not_begun() {
+    let mut book = Book::new(10);
+    let mut limited = draft(event(Worth::Recipient));
+    limited.account_limits[MINUTE] = 2;
+    limited.windows = [7200; WINDOWS];
+    assert_eq!(book.decide(3610, &limited, None), Ruling::Pass, "drafted at 7200, decided at 3610");
+    limited.windows = [3600; WINDOWS];
+    assert_eq!(book.decide(3620, &limited, None), Ruling::Pass);
+    assert!(book.decide(3630, &limited, None) != Ruling::Pass, "the first counts too");
+    limited.windows = [3660, 3600, 3600];
+    assert_eq!(book.decide(3660, &limited, None), Ruling::Pass, "the next minute begins anew");
 }

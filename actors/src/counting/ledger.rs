@@ -234,12 +234,9 @@ impl Ledger {
 
     /// Decides `draft` and charges it.
     pub fn charge(&self, draft: &Draft<'_>) -> Charging {
-        self.shared.look_at_clock();
+        let now = self.shared.look_at_clock();
         with_names_that_fit(draft, |draft| match self.shared.settings.load().durability {
-            Durability::Relaxed => {
-                let now = self.shared.now();
-                Charging::Now(self.shared.shard(draft).lock().decide(now, draft, None))
-            }
+            Durability::Relaxed => Charging::Now(self.shared.shard(draft).lock().decide(now, draft, None)),
             Durability::Strict => {
                 let (answer, answered) = reply();
                 self.shared.queue.add(Waiting::new(draft, answer));
@@ -251,10 +248,10 @@ impl Ledger {
     /// What [`Ledger::charge`] would say, by what is in memory, changing nothing; and what is used of
     /// the draft's windows by the account and the domain.
     pub fn peek(&self, draft: &Draft<'_>) -> (Due, Ruling, [[i64; WINDOWS]; 2]) {
-        self.shared.look_at_clock();
+        let now = self.shared.look_at_clock();
         with_names_that_fit(draft, |draft| {
             let book = self.shared.shard(draft).lock();
-            let (due, ruling) = book.peek(self.shared.now(), draft);
+            let (due, ruling) = book.peek(now, draft);
             (due, ruling, book.used(draft))
         })
     }

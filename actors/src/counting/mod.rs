@@ -4,6 +4,7 @@
 //! - [`event`]: what a request is worth, and to which message it belongs
 //! - [`instance`]: what is remembered of a message while it arrives
 //! - [`counter`]: what an account or a domain has used of its windows
+//! - [`draft`]: a request that wants to be charged, and what it draws on
 //! - [`book`]: counters and messages together, and the decision
 //!
 //! With the database:
@@ -17,6 +18,7 @@
 
 pub mod book;
 pub mod counter;
+pub mod draft;
 pub mod event;
 mod fault;
 pub mod instance;

@@ -39,17 +39,23 @@ impl Times {
 }
 
 impl Shared {
-    /// Looks at the clock. No shard may be locked.
-    pub(super) fn look_at_clock(&self) {
-        let latest = self.times.latest.fetch_max(self.now(), Ordering::AcqRel);
+    /// Looks at the clock: what time it is (seconds since 1970). No shard may be locked.
+    pub(super) fn look_at_clock(&self) -> u64 {
+        let now = self.now();
+        let latest = self.times.latest.load(Ordering::Relaxed);
+        if now > latest {
+            self.times.latest.fetch_max(now, Ordering::Relaxed);
+        }
         // Asked again: this thread may have been interrupted between its look and now.
-        if self.now() + TOLERANCE >= latest || self.now() + TOLERANCE >= latest {
-            return;
+        if now + TOLERANCE >= latest || self.now() + TOLERANCE >= latest {
+            return now;
         }
         self.times.went_back.store(true, Ordering::Release);
         self.set_back();
         // Whoever looked meanwhile has done the same.
-        let _ = self.times.latest.compare_exchange(latest, self.now(), Ordering::AcqRel, Ordering::Relaxed);
+        let now = self.now();
+        let _ = self.times.latest.compare_exchange(latest, now, Ordering::Relaxed, Ordering::Relaxed);
+        now
     }
 
     fn set_back(&self) {

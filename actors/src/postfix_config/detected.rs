@@ -130,10 +130,14 @@ async fn follow(detected: Arc<Detected>, questions: LocalQuestions) {
     let mut read_again = Vec::new();
     let mut resolver = detected.resolver();
     let mut seen = look_at(resolver.files().clone()).await;
-    let mut _ears = listen(&resolver, &heard, &detected.log);
+    let mut ears = listen_or_say(&resolver, &heard, &detected.log);
     loop {
         if timeout(LOOK, heard.notified()).await.is_ok() {
             sleep(SETTLE).await;
+        }
+        if ears.is_none() {
+            // There may have been no descriptor left.
+            ears = listen(&resolver, &heard).ok();
         }
         let now = look_at(resolver.files().clone()).await;
         let missed = now != read_again && may_be_missed(&now, *detected.read_since.lock());
@@ -153,28 +157,29 @@ async fn follow(detected: Arc<Detected>, questions: LocalQuestions) {
             // Other files may be read now.
             resolver = detected.resolver();
             seen = look_at(resolver.files().clone()).await;
-            _ears = listen(&resolver, &heard, &detected.log);
+            ears = listen_or_say(&resolver, &heard, &detected.log);
         }
     }
 }
 
-/// Listens in the directories that hold the files: an editor replaces a file rather than writes it.
-fn listen(resolver: &Resolver, heard: &Arc<Notify>, log: &Logger) -> Option<RecommendedWatcher> {
-    let wake = heard.clone();
-    let watcher = notify::recommended_watcher(move |_: notify::Result<notify::Event>| wake.notify_one());
-    let mut watcher = match watcher {
-        Ok(watcher) => watcher,
-        Err(failure) => {
-            info!(log, "no notice of changed files, looking at them each second"; "why" => %failure);
-            return None;
-        }
+/// [`listen`], and a line in the log if that can't be.
+fn listen_or_say(resolver: &Resolver, heard: &Arc<Notify>, log: &Logger) -> Option<RecommendedWatcher> {
+    let failed = |failure: &notify::Error| {
+        info!(log, "no notice of changed files, looking at them each second"; "why" => %failure);
     };
+    listen(resolver, heard).inspect_err(failed).ok()
+}
+
+/// Listens in the directories that hold the files: an editor replaces a file rather than writes it.
+fn listen(resolver: &Resolver, heard: &Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+    let wake = heard.clone();
+    let mut watcher = notify::recommended_watcher(move |_: notify::Result<notify::Event>| wake.notify_one())?;
     let directories: BTreeSet<_> = resolver.files().iter().filter_map(|file| file.parent()).collect();
     for directory in directories {
         // A directory that is not there is looked at each second.
         let _ = watcher.watch(directory, RecursiveMode::NonRecursive);
     }
-    Some(watcher)
+    Ok(watcher)
 }
 
 fn truth(answer: &Answer) -> Truth {
