@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use support::{Address, Connection};
+use support::{Address, Connection, Random};
 
-use crate::random::Random;
 use crate::ways::Way;
 
 /// Clients of each listener. Every second one connects anew now and then, as smtpd processes come and go.

@@ -4,9 +4,8 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
-use support::{Connection, Engine, Request};
+use support::{Connection, Engine, Random, Request};
 
-use crate::random::Random;
 use crate::scene::{Scene, listener, port_of};
 use crate::ways::{WAYS, is_server};
 

@@ -15,35 +15,27 @@ mod counting;
 mod faults;
 mod hang;
 mod process;
-mod random;
 mod scene;
 mod ways;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use clients::{Told, get};
 use faults::Fault;
 use process::Process;
-use random::Random;
 use scene::{Scene, Stage, port_of};
 use serde_json::Value;
-use support::{Daemon, Engine};
+use support::{Daemon, Engine, Random};
 use ways::{CAP, Charged, WAYS};
-
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}: {text:?} is no number")))
-}
 
 /// A run of at least `faults` faults.
 fn chaos(engine: Engine, faults: usize) {
-    let now = || u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos());
-    let seed = setting("VALVULA_TEST_SEED").unwrap_or_else(now);
-    let faults = setting("VALVULA_TEST_FAULTS").map_or(faults, |faults| usize::try_from(faults).unwrap());
-    println!("chaos on {engine:?}: VALVULA_TEST_SEED={seed}");
-    let mut random = Random::new(seed);
+    let faults = std::env::var("VALVULA_TEST_FAULTS").map_or(faults, |text| text.parse().expect("a number of faults"));
+    let mut random = Random::seeded();
+    println!("chaos on {engine:?}");
     let stage = Stage::new(engine);
-    let mut scene = Scene::start(&stage, seed);
+    let mut scene = Scene::start(&stage, random.seed());
     for _ in 0..5 {
         scene.recovers();
     }

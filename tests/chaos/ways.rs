@@ -1,9 +1,8 @@
 //! The listeners under load: what is asked on each, and which answers are right whatever breaks.
 
-use support::{Engine, Request, TestDatabase};
+use support::{Engine, Random, Request, TestDatabase};
 
 use crate::counting;
-use crate::random::Random;
 
 /// How many messages the `capped` ways let pass.
 pub const CAP: u64 = 150;

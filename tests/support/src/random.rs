@@ -49,6 +49,23 @@ impl Random {
         self.number() % bound.max(1)
     }
 
+    /// One of `from..=to`.
+    pub fn between(&mut self, from: u64, to: u64) -> u64 {
+        from + self.below(to - from + 1)
+    }
+
+    /// One of them.
+    pub fn choose<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[usize::try_from(self.below(of.len() as u64)).expect("below a length")]
+    }
+
+    /// Puts them in another order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, usize::try_from(self.between(0, last as u64)).expect("below a length"));
+        }
+    }
+
     /// A time shorter than `span`.
     pub fn within(&mut self, span: Duration) -> Duration {
         Duration::from_micros(self.below(u64::try_from(span.as_micros()).expect("no test takes that long")))
