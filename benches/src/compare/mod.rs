@@ -134,7 +134,7 @@ impl Comparison<'_> {
             lines.push(match scenario.measure {
                 Measure::IdleMemory => {
                     let kib = |server: &Server| -> anyhow::Result<String> {
-                        let report: IdleReport = self.generator(server, scenario.load, cores.1.as_deref())?;
+                        let report: IdleReport = self.generator(server, scenario.load, cores.1.as_deref(), false)?;
                         ensure!(report.errors.sum() == 0, "{report}");
                         Ok(format!("{:.2} KiB", report.kib_per_connection))
                     };
@@ -305,7 +305,8 @@ impl Comparison<'_> {
             for (server, reports, is_subject) in [(base, &mut rounds.base, false), (subject, &mut rounds.subject, true)]
             {
                 let beside = if is_subject { company.begin()? } else { None };
-                let report: Report = self.generator(server, &load, cores)?;
+                let is_flooded = matches!(company.kind, Beside::Flood(_));
+                let report: Report = self.generator(server, &load, cores, is_flooded)?;
                 if let Some(beside) = beside {
                     beside.end()?;
                 }
@@ -320,14 +321,21 @@ impl Comparison<'_> {
         Ok(rounds)
     }
 
-    /// One run of the load generator, a process of its own so that its CPU time is its own.
+    /// One run of the load generator, a process of its own so that its CPU time is its own. `is_first`: before
+    /// others where there are more threads than cores (as root), so that it waits for the server and not for its
+    /// turn to look at the clock.
     fn generator<R: DeserializeOwned>(
         &self,
         server: &Server,
         load: &[&str],
         cores: Option<&[usize]>,
+        is_first: bool,
     ) -> anyhow::Result<R> {
         let mut command = Command::new(program("policyload")?);
+        if is_first {
+            let program = std::mem::replace(&mut command, Command::new("nice"));
+            command.args(["-n", "-20"]).arg(program.get_program());
+        }
         command.args(["--addr", &server.address.to_string(), "--pid", &server.pid().to_string(), "--json"]);
         command.arg("--template").arg(&self.template).args(load);
         let output = on_cores(cores, || command.output())?;

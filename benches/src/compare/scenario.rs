@@ -311,12 +311,24 @@ pub const SCENARIOS: &[Scenario] = &[
         )
     },
     Scenario {
-        base: Subject::Daemon(Daemon { workers: 2, ..TEST }),
+        base: Subject::Daemon(TEST),
         beside: Beside::Flood(256),
         measure: Measure::P99,
         goal: Some((3.0, 1.5)),
         ..scenario(
             "flood",
+            "mod-test, 1 connection at a port while 256 flood another, 1 worker: p99 over alone",
+            TEST,
+            &["--conns", "1"],
+        )
+    },
+    Scenario {
+        base: Subject::Daemon(Daemon { workers: 2, ..TEST }),
+        beside: Beside::Flood(256),
+        measure: Measure::P99,
+        goal: Some((3.0, 1.5)),
+        ..scenario(
+            "flood-2",
             "mod-test, 1 connection at a port while 256 flood another, 2 workers: p99 over alone",
             Daemon { workers: 2, ..TEST },
             &["--conns", "1"],
