@@ -74,16 +74,16 @@ impl Database {
     /// When the thread for it can't be started.
     pub fn open(settings: Settings, log: Logger) -> Result<Self, DatabaseError> {
         let thread = OwnThread::start("database").map_err(DatabaseError::Thread)?;
+        let state = State::new(settings.url.to_string(), log.clone());
         let (pool, writer) = {
             let _inside = thread.handle().enter();
-            let pool = pool::lazy(&settings, settings.max_connections);
+            let pool = pool::lazy(&settings, settings.max_connections, state.trouble());
             let writer = match settings.url.backend() {
-                DatabaseBackend::Sqlite => pool::lazy(&settings, 1),
+                DatabaseBackend::Sqlite => pool::lazy(&settings, 1, state.trouble()),
                 _ => pool.clone(),
             };
             (pool, writer)
         };
-        let state = State::new(settings.url.to_string(), log.clone());
         Ok(Self(Arc::new(Inner { settings, pool, writer, state, log, watch: OnceLock::new(), thread })))
     }
 
@@ -272,7 +272,7 @@ impl Database {
     /// connection to stay the same.
     pub(crate) fn separate_pool(&self, connections: u32) -> DatabaseConnection {
         let _inside = self.0.thread.handle().enter();
-        pool::lazy(&self.0.settings, connections)
+        pool::lazy(&self.0.settings, connections, self.0.state.trouble())
     }
 
     pub(crate) fn log(&self) -> &Logger {

@@ -13,6 +13,7 @@ use sea_orm::sqlx::{ConnectOptions, Connection as _, Executor as _, MySql};
 use sea_orm::{DatabaseBackend, DatabaseConnection, SqlxError};
 
 use crate::database::settings::{Settings, Synchronous};
+use crate::database::state::Trouble;
 use crate::database::url::Target;
 
 /// How long to wait for a connection, made or freed, before the database counts as away.
@@ -29,7 +30,7 @@ const MYSQL_SESSION: &str = "SET SESSION \
     sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', lock_wait_timeout = 60";
 
 /// A pool for the database of `settings`. Must be called inside the runtime that is to keep it.
-pub(super) fn lazy(settings: &Settings, connections: u32) -> DatabaseConnection {
+pub(super) fn lazy(settings: &Settings, connections: u32, trouble: Trouble) -> DatabaseConnection {
     match &settings.url.0 {
         Target::Sqlite(path) => {
             let options = SqliteConnectOptions::new()
@@ -51,13 +52,14 @@ pub(super) fn lazy(settings: &Settings, connections: u32) -> DatabaseConnection 
             pool.connect_lazy_with(logged(options)).into()
         }
         Target::MySql(options) => {
-            let pool: MySqlPoolOptions = tested::<MySql>(common(connections)).after_connect(|connection, _| {
-                Box::pin(async move { connection.execute(MYSQL_SESSION).await.map(drop) })
-            });
+            let pool: MySqlPoolOptions =
+                tested::<MySql>(common(connections), trouble).after_connect(|connection, _| {
+                    Box::pin(async move { connection.execute(MYSQL_SESSION).await.map(drop) })
+                });
             pool.connect_lazy_with(logged((**options).clone())).into()
         }
         Target::Postgres(options) => {
-            let pool: PgPoolOptions = tested(common(connections));
+            let pool: PgPoolOptions = tested(common(connections), trouble);
             pool.connect_lazy_with(logged((**options).clone())).into()
         }
     }
@@ -82,10 +84,11 @@ fn common<D: sea_orm::sqlx::Database>(connections: u32) -> PoolOptions<D> {
 }
 
 /// Asks a server, before a connection is used, whether it is still there: but not a connection that was in use
-/// a moment ago, where that would be a second question for each.
-fn tested<D: sea_orm::sqlx::Database>(pool: PoolOptions<D>) -> PoolOptions<D> {
-    pool.test_before_acquire(false).before_acquire(|connection, used| {
-        Box::pin(async move { Ok(used.idle_for < FRESH || connection.ping().await.is_ok()) })
+/// a moment ago, where that would be a second question for each; unless one went dead since.
+fn tested<D: sea_orm::sqlx::Database>(pool: PoolOptions<D>, trouble: Trouble) -> PoolOptions<D> {
+    pool.test_before_acquire(false).before_acquire(move |connection, used| {
+        let is_fresh = used.idle_for < FRESH && !trouble.is_since(used.idle_for);
+        Box::pin(async move { Ok(is_fresh || connection.ping().await.is_ok()) })
     })
 }
 

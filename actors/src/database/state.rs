@@ -1,5 +1,6 @@
 //! Whether the database answers: noted by everybody who asks it, logged once when it changes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,22 @@ pub(super) struct State {
     outages: AtomicU64,
     /// Since when it is away.
     since: Mutex<Option<Instant>>,
+    trouble: Trouble,
+}
+
+/// When a question was last not answered: connections from before that may be as dead as the one that it was.
+#[derive(Clone, Default)]
+pub(super) struct Trouble(Arc<Mutex<Option<Instant>>>);
+
+impl Trouble {
+    fn note(&self) {
+        *self.0.lock() = Some(Instant::now());
+    }
+
+    /// Whether it was after a connection was last used, which is idle for `idle`.
+    pub(super) fn is_since(&self, idle: Duration) -> bool {
+        self.0.lock().is_some_and(|last| last.elapsed() <= idle)
+    }
 }
 
 impl State {
@@ -33,7 +50,12 @@ impl State {
             failed: AtomicU64::new(0),
             outages: AtomicU64::new(0),
             since: Mutex::new(None),
+            trouble: Trouble::default(),
         }
+    }
+
+    pub(super) fn trouble(&self) -> Trouble {
+        self.trouble.clone()
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -45,6 +67,7 @@ impl State {
         match result {
             Err(error) if is_away(error) => {
                 self.failed.fetch_add(1, Ordering::Relaxed);
+                self.trouble.note();
                 if self.up.load(Ordering::Relaxed) {
                     self.went(error);
                 }
