@@ -96,7 +96,15 @@ fn state(daemon: &support::Daemon<'_>, database: &TestDatabase) -> (Value, Vec<S
         .iter()
         .map(|module| serde_json::json!([module["name"], module["requests"], module["failures"], module["facts"]]))
         .collect();
-    let tables = ["valvula_counter", "domain_ticket", "domain_ticket_history", "seen", "bwl_global", "valvula_change"];
+    // Kind 255 is a writer's own row, which a daemon makes some time after its start.
+    let tables = [
+        "valvula_counter WHERE kind < 255",
+        "domain_ticket",
+        "domain_ticket_history",
+        "seen",
+        "bwl_global",
+        "valvula_change",
+    ];
     let rows = tables.map(|table| database.sql(&format!("SELECT * FROM {table} ORDER BY 1;"))).to_vec();
     (serde_json::json!([stats["requests"], stats["listeners"][0]["requests"], modules]), rows)
 }
