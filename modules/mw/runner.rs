@@ -2,14 +2,15 @@
 //!
 //! The task lives on the thread of a pool of its own, also for the daemon's own database: a statement that
 //! hangs keeps nobody waiting but those queued after it. What was not begun because the database is away
-//! waits until it is back; what failed is counted and logged, and not tried again, since it may have been
-//! done.
+//! waits until it is back; what met another's lock and had no effect is run again; what failed is counted and
+//! logged, and not tried again, since it may have been done.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use actors::clock::Clock;
+use actors::counting::{Fault, fault};
 use actors::database::Database;
 use actors::module::Query;
 use parking_lot::Mutex;
@@ -27,6 +28,8 @@ use crate::rarely::Rarely;
 const QUEUE_BYTES: usize = 64 << 20;
 /// How long to wait before a database that is away is asked again.
 const AWAY: Duration = Duration::from_secs(1);
+/// Before a statement that met another's lock is run again.
+const MET: Duration = Duration::from_millis(20);
 /// How often the clock is looked at for the next hour.
 const TICK: Duration = Duration::from_secs(1);
 /// How long a stop waits for what is queued.
@@ -184,11 +187,15 @@ impl Work {
 
     /// Runs a statement as soon as the database is there. A failure is counted and logged.
     async fn run_statement(&self, number: i64, template: &Template, query: Option<&Query>) -> Result<(), Away> {
+        let until = Instant::now() + self.connection.timeout;
         let fault = loop {
             match tokio::time::timeout(self.connection.timeout, self.execute(template, query)).await {
                 Ok(Ok(())) => {
                     self.shared.run.fetch_add(1, Ordering::Relaxed);
                     return Ok(());
+                }
+                Ok(Err(error)) if has_met_another(&error, template) && Instant::now() < until => {
+                    tokio::time::sleep(MET).await;
                 }
                 Ok(Err(error)) if was_not_begun(&error) && self.is_stopping() => return Err(Away),
                 Ok(Err(error)) if was_not_begun(&error) => tokio::time::sleep(AWAY).await,
@@ -221,6 +228,12 @@ impl Work {
 
 /// The daemon stops while the database is away: what waits is not run.
 struct Away;
+
+/// Whether it met another that held a lock, and had no effect. Without values it may be several statements, of which
+/// the first may have had one.
+fn has_met_another(error: &DbErr, template: &Template) -> bool {
+    fault(error) == Fault::Again && (matches!(error, DbErr::Conn(_)) || template.has_placeholders())
+}
 
 /// Whether the database was away before the statement could have had an effect.
 fn was_not_begun(error: &DbErr) -> bool {
