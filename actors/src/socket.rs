@@ -40,11 +40,10 @@ impl Socket {
         }
     }
 
-    /// Reads what there is, 0 at the end of the stream. Memory is taken only once there is something to
-    /// read, so that an idle connection holds none.
+    /// Reads what there is, 0 at the end of the stream. To be called once it is [`Socket::readable`]: memory is taken
+    /// at once, and an idle connection is to hold none.
     pub(crate) async fn read(&self, into: &mut BytesMut) -> io::Result<usize> {
         loop {
-            self.readable().await?;
             if into.capacity() - into.len() < READ / 4 {
                 into.reserve(READ);
             }
@@ -57,6 +56,7 @@ impl Socket {
                     if into.is_empty() {
                         *into = BytesMut::new();
                     }
+                    self.readable().await?;
                 }
                 other => return other,
             }

@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-use super::line::{Line, Value, severity};
+use super::batch::{Line, Value};
+use super::line::severity;
 use super::syslog::FACILITY;
 use super::target::{Lost, Target};
 
@@ -72,7 +73,7 @@ fn field(entry: &mut Vec<u8>, name: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::line::example;
+    use super::super::batch::example;
     use super::*;
 
     /// The fields of an entry, in the order written.

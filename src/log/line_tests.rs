@@ -1,3 +1,4 @@
+use super::super::batch::{Batch, example};
 use super::Value::{Text, Unsigned};
 use super::*;
 

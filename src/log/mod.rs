@@ -3,6 +3,7 @@
 //! The level is checked before anything else is done for a line, and can be changed while the daemon runs.
 //! A log target that hangs or fails never holds up a worker: lines are dropped then, and counted.
 
+mod batch;
 mod bridge;
 mod journald;
 mod line;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use slog::{Drain, Level, Never, OwnedKVList, Record};
 
-use super::line::{Batch, Line};
+use super::batch::{Batch, Line};
 use super::target::{Lost, Target};
 
 /// Lines that wait at most.

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
-use super::line::{Line, severity};
+use super::batch::Line;
+use super::line::severity;
 use super::target::{Lost, Target};
 
 /// Where the system log daemon listens.
@@ -68,7 +69,7 @@ impl Target for Syslog {
 
 #[cfg(test)]
 mod tests {
-    use super::super::line::{Value, example};
+    use super::super::batch::{Value, example};
     use super::*;
 
     fn receive(socket: &UnixDatagram) -> String {

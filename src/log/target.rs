@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
-use super::line::{Line, Stamp};
+use super::batch::Line;
+use super::line::Stamp;
 use crate::config::{Format, Identity};
 
 /// Somewhere lines are written to. Only the log's own thread calls it, so it may block.
@@ -142,7 +143,7 @@ fn open(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::line::example;
+    use super::super::batch::example;
     use super::*;
     use std::fs;
 

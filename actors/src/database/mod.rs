@@ -169,8 +169,8 @@ impl Database {
     /// When the database does not answer.
     pub async fn begin(&self, options: TransactionOptions) -> Result<DatabaseTransaction, DbErr> {
         let writer = self.writer();
-        let begun = self.handle().spawn(async move { writer.begin_with_options(options).await });
-        begun.await.unwrap_or_else(|_| Err(DbErr::Custom("the database is closed".to_owned())))
+        // Whoever begins it notes what the whole of it came to.
+        self.unobserved(async move { writer.begin_with_options(options).await }).await
     }
 
     async fn on_thread<T, F>(&self, work: F) -> Result<T, DbErr>
@@ -178,14 +178,22 @@ impl Database {
         T: Send + 'static,
         F: Future<Output = Result<T, DbErr>> + Send + 'static,
     {
-        let result = match self.handle().spawn(work).await {
+        let result = self.unobserved(work).await;
+        self.observe(&result);
+        result
+    }
+
+    async fn unobserved<T, F>(&self, work: F) -> Result<T, DbErr>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, DbErr>> + Send + 'static,
+    {
+        match self.handle().spawn(work).await {
             Ok(result) => result,
             // A panic of the work is the caller's: it goes on where the caller's own would.
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => Err(DbErr::Custom("the database is closed".to_owned())),
-        };
-        self.observe(&result);
-        result
+        }
     }
 
     /// The pool. A connection that it opens belongs to the thread that asked first: [`Database::run`]
