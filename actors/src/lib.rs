@@ -27,6 +27,7 @@ pub mod module;
 mod module_actor;
 pub mod networks;
 pub mod operate;
+mod outbox;
 mod port;
 pub mod postfix_config;
 pub mod probe;

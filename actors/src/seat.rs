@@ -101,6 +101,11 @@ impl Seats {
         self.pending.load(Ordering::Relaxed)
     }
 
+    /// A request in hand is answered, or never will be.
+    pub(crate) fn answered(&self) {
+        self.pending.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Connections accepted so far.
     pub(crate) fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
@@ -126,6 +131,11 @@ impl Seat {
         self
     }
 
+    /// The port's numbers.
+    pub(crate) fn seats(&self) -> &Arc<Seats> {
+        &self.seats
+    }
+
     /// A request is in hand until the returned value is dropped.
     pub(crate) fn request(&self) -> InHand<'_> {
         self.seats.pending.fetch_add(1, Ordering::Relaxed);
@@ -148,9 +158,16 @@ impl Drop for Seat {
 /// A request that was read and is not yet answered.
 pub(crate) struct InHand<'a>(&'a Seats);
 
+impl InHand<'_> {
+    /// It stays in hand until [`Seats::answered`].
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for InHand<'_> {
     fn drop(&mut self) {
-        self.0.pending.fetch_sub(1, Ordering::Relaxed);
+        self.0.answered();
     }
 }
 

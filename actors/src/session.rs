@@ -23,6 +23,7 @@ use tokio_util::codec::{Decoder, Encoder};
 use crate::budget::Share;
 use crate::chain::Ending;
 use crate::module::Query;
+use crate::outbox::Outgoing;
 use crate::runtime::Connected;
 use crate::seat::Seat;
 use crate::socket::Socket;
@@ -64,6 +65,13 @@ impl Record {
         self.doing.set(doing);
         self.since.set(since);
     }
+
+    /// The answer is written.
+    pub(crate) fn wrote(&self, now: Instant) {
+        if self.doing.get() == Doing::Writing {
+            self.now(Doing::Idle, now);
+        }
+    }
 }
 
 /// Close this connection as soon as no request is in hand.
@@ -90,6 +98,7 @@ pub(crate) struct Session {
     port: Rc<PortOnWorker>,
     conversation: Option<Conversation>,
     socket: Rc<Socket>,
+    out: Rc<Outgoing>,
     peer: String,
 }
 
@@ -103,15 +112,17 @@ impl Session {
     ) -> Self {
         let peer = socket.peer();
         let (share, socket) = (Share::of(&port.budget), Rc::new(socket));
+        let out = Outgoing::new(socket.clone(), record.clone(), seat.seats().clone());
         let conversation = Conversation {
             socket: socket.clone(),
+            out: out.clone(),
             seat,
             share,
             port: port.clone(),
             record: record.clone(),
             _left: Box::new(Left(left)),
         };
-        Self { record, port, conversation: Some(conversation), socket, peer }
+        Self { record, port, conversation: Some(conversation), socket, out, peer }
     }
 }
 
@@ -165,7 +176,8 @@ impl Handler<Drain> for Session {
     fn handle(&mut self, _: Drain, context: &mut Self::Context) {
         match self.record.doing.get() {
             Doing::Idle | Doing::Reading => context.stop(),
-            Doing::Deciding | Doing::Writing => self.record.closing.set(true),
+            Doing::Deciding => self.record.closing.set(true),
+            Doing::Writing => self.once_written(context, |_, context| context.stop()),
         }
     }
 }
@@ -175,14 +187,39 @@ impl Handler<Park> for Session {
 
     fn handle(&mut self, Park(to): Park, context: &mut Self::Context) {
         self.record.park.replace(to);
+        match self.record.doing.get() {
+            Doing::Idle => self.park(context),
+            Doing::Writing => self.once_written(context, Self::park),
+            Doing::Deciding | Doing::Reading => {}
+        }
+    }
+}
+
+impl Session {
+    fn park(&mut self, context: &mut Context<Self>) {
         if self.record.doing.get() == Doing::Idle && self.record.is_parked(&self.socket, &self.port) {
             self.log_end(&End::Parked);
             context.stop();
         }
     }
+
+    /// Does `then` when the answer that waits to be written is.
+    fn once_written(
+        &mut self,
+        context: &mut Context<Self>,
+        then: impl FnOnce(&mut Self, &mut Context<Self>) + 'static,
+    ) {
+        let out = self.out.clone();
+        let written = async move { out.is_written().await }.into_actor(self);
+        context.spawn(written.map(|(), session, context| then(session, context)));
+    }
 }
 
 impl Record {
+    fn is_leaving(&self) -> bool {
+        self.closing.get() || self.park.borrow().is_some()
+    }
+
     /// Hands the connection over, if it is to be: nothing of a request may have been read from it. It stays
     /// where it can't be handed over.
     fn is_parked(&self, socket: &Socket, port: &PortOnWorker) -> bool {
@@ -233,6 +270,7 @@ enum End {
 /// The dialogue on one connection.
 struct Conversation {
     socket: Rc<Socket>,
+    out: Rc<Outgoing>,
     seat: Seat,
     /// Of the memory for requests.
     share: Share,
@@ -245,14 +283,16 @@ impl Conversation {
     async fn run(self) -> End {
         let mut codec = PolicyCodec::new(self.port.settings().limits);
         let mut inbox = BytesMut::new();
-        let mut outbox = BytesMut::new();
         loop {
             match codec.decode(&mut inbox) {
                 Ok(Some(Frame::Request(request))) => {
-                    if let Some(end) = self.answer(request, &mut codec, &mut outbox).await {
+                    if let Some(end) = self.answer(request, &mut codec).await {
                         return end;
                     }
                     if !inbox.is_empty() {
+                        if let Err(error) = self.out.written().await {
+                            return End::Lost(error);
+                        }
                         self.port.lane.turn().await;
                     }
                     continue;
@@ -267,6 +307,11 @@ impl Conversation {
                 Ok(None) => {}
                 Err(fault) => return End::Malformed(fault.to_string()),
             }
+            if self.record.is_leaving()
+                && let Err(error) = self.out.written().await
+            {
+                return End::Lost(error);
+            }
             if inbox.is_empty() && self.record.is_parked(&self.socket, &self.port) {
                 return End::Parked;
             }
@@ -277,9 +322,6 @@ impl Conversation {
                 // An idle connection holds no memory for a request.
                 inbox = BytesMut::new();
                 self.share.hold(0);
-                if self.record.doing.get() != Doing::Idle {
-                    self.record.now(Doing::Idle, Instant::now());
-                }
             } else {
                 if !self.share.hold(inbox.capacity()) {
                     return End::NoRoom;
@@ -288,7 +330,7 @@ impl Conversation {
                     self.record.now(Doing::Reading, Instant::now());
                 }
             }
-            if let Err(error) = self.socket.readable().await {
+            if let Err(error) = self.out.written_and_readable().await {
                 return End::Lost(error);
             }
             self.port.lane.turn().await;
@@ -305,16 +347,11 @@ impl Conversation {
         }
     }
 
-    /// Decides one request and writes its answer; an end if the connection ends with it.
-    async fn answer(
-        &self,
-        request: libvalvula::Request,
-        codec: &mut PolicyCodec,
-        outbox: &mut BytesMut,
-    ) -> Option<End> {
+    /// Decides one request and puts its answer into the outbox; an end if the connection ends with it.
+    async fn answer(&self, request: libvalvula::Request, codec: &mut PolicyCodec) -> Option<End> {
         let received = Instant::now();
         self.record.now(Doing::Deciding, received);
-        let _in_hand = self.seat.request();
+        let in_hand = self.seat.request();
         let query = Arc::new(Query { request, listener: self.port.settings().name.clone() });
         let chain = self.port.chain();
         let ending = chain.run(&query, received).await;
@@ -323,12 +360,11 @@ impl Conversation {
         self.log_ending(&query, &ending, took);
         let Ending::Answer { verdict, .. } = ending else { return Some(End::Closed) };
         self.record.now(Doing::Writing, received + took);
-        outbox.clear();
-        if let Err(error) = codec.encode(verdict, outbox) {
+        if let Err(error) = self.out.send(&self.port.outbox, in_hand, |answer| codec.encode(verdict, answer)) {
             error!(self.port.log(), "an answer could not be encoded"; "error" => %error);
             return Some(End::Closed);
         }
-        self.socket.write(outbox).await.err().map(End::Lost)
+        None
     }
 
     /// One line a verdict: what was asked, what was answered, who decided and why.

@@ -1,7 +1,9 @@
 //! One connection's socket, TCP or unix, and its way from the acceptor to a worker.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::net::{TcpStream, UnixStream};
@@ -33,14 +35,14 @@ impl Socket {
     }
 
     /// Waits until there is something to read, or the end of the stream.
-    pub(crate) async fn readable(&self) -> io::Result<()> {
+    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) => stream.readable().await,
-            Self::Unix(stream) => stream.readable().await,
+            Self::Tcp(stream) => stream.poll_read_ready(context),
+            Self::Unix(stream) => stream.poll_read_ready(context),
         }
     }
 
-    /// Reads what there is, 0 at the end of the stream. To be called once it is [`Socket::readable`]: memory is taken
+    /// Reads what there is, 0 at the end of the stream. To be called once it is readable: memory is taken
     /// at once, and an idle connection is to hold none.
     pub(crate) async fn read(&self, into: &mut BytesMut) -> io::Result<usize> {
         loop {
@@ -56,21 +58,25 @@ impl Socket {
                     if into.is_empty() {
                         *into = BytesMut::new();
                     }
-                    self.readable().await?;
+                    poll_fn(|context| self.poll_readable(context)).await?;
                 }
                 other => return other,
             }
         }
     }
 
+    /// Writes what the socket takes at once.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
     /// Writes all of `bytes`.
     pub(crate) async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let written = match self {
-                Self::Tcp(stream) => stream.try_write(bytes),
-                Self::Unix(stream) => stream.try_write(bytes),
-            };
-            match written {
+            match self.try_write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => bytes = &bytes[count..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self {

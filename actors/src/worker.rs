@@ -21,6 +21,7 @@ use crate::log_limit::LogLimit;
 use crate::mail::post;
 use crate::module::Module;
 use crate::module_actor::{ModuleActor, Replace, Route};
+use crate::outbox::Outbox;
 use crate::port::Respond;
 use crate::runtime::Connected;
 use crate::runtime_settings::{ListenerSettings, ModuleSettings};
@@ -110,6 +111,7 @@ pub(crate) struct PortOnWorker {
     pub(crate) late: LogLimit,
     pub(crate) budget: Arc<Budget>,
     pub(crate) lane: Rc<Lane>,
+    pub(crate) outbox: Rc<Outbox>,
     log: RefCell<Logger>,
 }
 
@@ -175,12 +177,13 @@ pub(crate) struct Worker {
     next_session: u64,
     budget: Arc<Budget>,
     turns: Rc<Turns>,
+    outbox: Rc<Outbox>,
 }
 
 impl Worker {
     pub(crate) fn new(log: Logger, stats: Addr<Stats>, budget: Arc<Budget>) -> Self {
-        let (ledger, sessions, turns) = Default::default();
-        Self { log, stats, ledger, ports: HashMap::new(), sessions, next_session: 0, budget, turns }
+        let (ledger, sessions, turns, outbox) = Default::default();
+        Self { log, stats, ledger, ports: HashMap::new(), sessions, next_session: 0, budget, turns, outbox }
     }
 
     fn flush(&self) {
@@ -299,6 +302,7 @@ impl Handler<Install> for Worker {
                         late: LogLimit::default(),
                         budget: self.budget.clone(),
                         lane: self.turns.lane(),
+                        outbox: self.outbox.clone(),
                         log: RefCell::new(log),
                     };
                     self.ports.insert(id, Rc::new(port));
