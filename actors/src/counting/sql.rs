@@ -253,12 +253,12 @@ fn columns(rows: &[(&[u8], &Row)]) -> Vec<Value> {
     columns.into_iter().zip(kinds).map(|(column, kind)| Value::Array(kind, Some(Box::new(column)))).collect()
 }
 
-/// The next greater number of rows that statements have: 22 numbers up to 2,048.
+/// The next greater number of rows that statements have: 36 numbers up to 2,048, so that a connection keeps them all.
 fn usual_length(rows: usize) -> usize {
     rows.next_multiple_of(match rows {
         0..=1 => 1,
-        2..=64 => 8,
-        65..=256 => 32,
+        2..=64 => 4,
+        65..=256 => 16,
         _ => 256,
     })
 }
@@ -271,26 +271,27 @@ fn on_conflict(backend: DatabaseBackend) -> String {
     let old = |column: &str| format!("{TABLE}.{column}");
     let holds = |name: &str| {
         let (old, new) = (old(&format!("{name}_from")), new(&format!("{name}_from")));
-        format!("{old} >= {new} AND {old} <= {new} + {FUTURE_SECONDS}")
+        format!("{old} BETWEEN {new} AND {new} + {FUTURE_SECONDS}")
     };
     let sum = |name: &str| {
         let used = format!("{name}_used");
-        format!("{greatest}(0, {greatest}(0, {}) + {})", old(&used), new(&used))
+        format!("{greatest}(0, {}) + {}", old(&used), new(&used))
     };
-    // MySQL assigns one after the other and sees what it assigned: `used` needs the old `from`.
+    // What is hardly ever so comes first: the rest is not looked at then. MySQL assigns one after the other and
+    // sees what it assigned: `used` needs the old `from`.
     let exceeded: Vec<_> = NAMES
         .iter()
         .map(|name| {
             let (used, cap) = (new(&format!("{name}_used")), new(&format!("{name}_cap")));
-            format!("({used} > 0 AND {} AND {} > {cap})", holds(name), sum(name))
+            format!("({} > {cap} AND {used} > 0 AND {})", sum(name), holds(name))
         })
         .collect();
     let mut set = vec![format!("exceeded = CASE WHEN {} THEN 1 ELSE 0 END", exceeded.join(" OR "))];
     for name in NAMES {
-        let (from, used, cap) = (format!("{name}_from"), format!("{name}_used"), format!("{name}_cap"));
-        set.push(format!("{used} = CASE WHEN {} THEN {} ELSE {} END", holds(name), sum(name), new(&used)));
+        let (from, used) = (format!("{name}_from"), format!("{name}_used"));
+        let sum = format!("{greatest}(0, {})", sum(name));
+        set.push(format!("{used} = CASE WHEN {} THEN {sum} ELSE {} END", holds(name), new(&used)));
         set.push(format!("{from} = CASE WHEN {} THEN {} ELSE {} END", holds(name), old(&from), new(&from)));
-        set.push(format!("{cap} = {}", new(&cap)));
     }
     set.push(format!("closes = {greatest}({}, {})", old("closes"), new("closes")));
     let head = if is_mysql { " ON DUPLICATE KEY UPDATE " } else { " ON CONFLICT (store, kind, name) DO UPDATE SET " };

@@ -302,6 +302,9 @@ impl Comparison<'_> {
         let times = ["--secs", &self.options.seconds.to_string(), "--warmup", &self.options.warmup.to_string()];
         let load = [&["--expect", "DUNNO"], &times[..], load].concat();
         for round in 1..=self.options.rounds {
+            // The same seed again would send the same messages again: a daemon remembers them, and charges nothing.
+            let seed = round.to_string();
+            let load = [&load[..], &["--seed", &seed]].concat();
             for (server, reports, is_subject) in [(base, &mut rounds.base, false), (subject, &mut rounds.subject, true)]
             {
                 let beside = if is_subject { company.begin()? } else { None };

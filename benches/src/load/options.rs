@@ -77,7 +77,7 @@ pub struct Options {
     /// An answer whose first word is another one is an error
     #[structopt(long)]
     pub expect: Option<String>,
-    /// Seed of what is drawn
+    /// Seed of what is drawn: the same one sends the same messages again, which a server that counts may know
     #[structopt(long, default_value = "1")]
     pub seed: u64,
     /// One line of JSON in place of text
