@@ -288,6 +288,39 @@ async fn counters_live_through_a_restart_of_the_daemon() {
 }
 
 #[tokio::test]
+async fn what_is_stored_is_kept_until_the_last_window_closes() {
+    const LATER: [&str; 2] = ["2026-01-15T12:40:00Z", "2026-01-16T12:30:00Z"];
+    for engine in Engine::ALL {
+        for durability in ["relaxed", "strict"] {
+            let sql = TestDatabase::new(engine);
+            let house = House::open(&sql, NOON).await;
+            let settings = with(settings(json!({"hour": 100})), json!({"durability": durability}));
+            let module = house.start(&MODULE, "mquota", settings).await;
+            let ledger = house.counters.find("mquota").expect("started");
+            let mut closes = Vec::new();
+            for time in [NOON, NOON, LATER[0], LATER[1], LATER[1]] {
+                house.at(time);
+                assert_eq!(ask(&module, rcpt("ann@example.com")).await, "DUNNO");
+                ledger.flush().await.expect("the database is there");
+                closes.push(sql.sql("SELECT closes FROM valvula_counter WHERE kind = 0"));
+            }
+            // Midnight in Madrid.
+            let (day, next) = ("1768518000".to_owned(), "1768604400".to_owned());
+            assert_eq!(closes, [day.clone(), day.clone(), day, next.clone(), next], "{engine:?} {durability}");
+            // A row that somebody removed is made anew with all it says.
+            sql.sql("DELETE FROM valvula_counter");
+            assert_eq!(ask(&module, rcpt("ann@example.com")).await, "DUNNO");
+            ledger.flush().await.expect("the database is there");
+            assert_eq!(sql.sql("SELECT closes FROM valvula_counter WHERE kind = 0"), "1768604400");
+            let own = sql.sql("SELECT closes FROM valvula_counter WHERE kind = 255");
+            let own: i64 = own.parse().expect("one row of one writer");
+            assert!(own > 1_768_604_400 && own % 3600 == 0, "the writer's own, for a day: {own}");
+            house.close().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn two_settings_of_the_module_count_apart() {
     let rig = Rig::start(settings(json!({"hour": 1}))).await;
     let bulk = rig.house.start(&MODULE, "mquota-bulk", settings(json!({"hour": 1}))).await;

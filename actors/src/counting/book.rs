@@ -189,6 +189,7 @@ impl Book {
             }
             take(key, counter);
             counter.tallies.iter_mut().for_each(|tally| tally.unwritten = 0);
+            counter.stored_closes = counter.closes;
         }
         if self.dirty.is_empty() {
             self.dirty_since = None;

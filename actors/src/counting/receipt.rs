@@ -5,7 +5,7 @@
 use sea_orm::{ConnectionTrait, DatabaseBackend, DbErr, Statement};
 
 use super::rows::Batch;
-use super::sql::Sql;
+use super::sql::{Sql, own_closes};
 
 /// Receipts of one writer. No two writers have the same, on whatever machine.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ impl Receipts {
 
     /// What writes the receipt of transaction `number`; `now`: unix time. Numbers count up.
     pub fn write(&self, number: i64, now: i64) -> Statement {
-        self.0.add(&Batch::new(number, Vec::new()), now)
+        self.0.add(&Batch::new(number, Vec::new()), own_closes(now), true)
     }
 
     /// The number of the last transaction that was committed. In a transaction of its own on a server:

@@ -21,13 +21,16 @@ pub struct Row {
     pub caps: Limits,
     /// When the last window closes.
     pub closes: i64,
+    /// That is later than what is stored says.
+    pub is_longer: bool,
 }
 
 impl Row {
     /// The change of `counter` since it was last taken, to be added in any case.
     pub fn of(kind: u8, name: Arc<[u8]>, counter: &Counter) -> Self {
         let windows = counter.tallies.map(|tally| (tally.from, tally.unwritten));
-        Self { kind, name, windows, caps: [UNLIMITED; WINDOWS], closes: counter.closes }
+        let is_longer = counter.closes > counter.stored_closes;
+        Self { kind, name, windows, caps: [UNLIMITED; WINDOWS], closes: counter.closes, is_longer }
     }
 
     /// Holds the change against `limits`. What gives back, or adds nothing, is held against none.
@@ -108,6 +111,7 @@ mod tests {
                 super::super::counter::Tally { from: 1, used: 5, unwritten: 0 },
             ],
             closes: 9,
+            stored_closes: 0,
             dirty: true,
         };
         let row = Row::of(0, Arc::from(*b"a"), &counter).capped(&[3, 3, 3]);

@@ -54,30 +54,41 @@ pub struct Sql {
     writer: Vec<u8>,
     /// The end of each batch's statement, which is long and always the same.
     on_conflict: std::sync::Arc<str>,
+    /// The same where no row closes later than is stored.
+    on_conflict_no_longer: std::sync::Arc<str>,
 }
 
 impl Sql {
     /// Statements for the counters of `store`, written by `writer` (unlike any other in the world).
     pub fn new(backend: DatabaseBackend, store: &str, writer: &str) -> Self {
         let writer = format!("{store}\n{writer}").into_bytes();
-        Self { backend, store: store_name(store), writer, on_conflict: on_conflict(backend).into() }
+        let store = store_name(store);
+        // SQLite writes a row's place in the index of `closes` again although that is the same. Servers do not: one
+        // text for them.
+        let is_sqlite = backend == DatabaseBackend::Sqlite;
+        let [on_conflict, on_conflict_no_longer] = [true, !is_sqlite].map(|closes| on_conflict(backend, closes).into());
+        Self { backend, store, writer, on_conflict, on_conflict_no_longer }
     }
 
-    /// Adds `batch`, or nothing of it.
-    pub fn add(&self, batch: &Batch, now: i64) -> Statement {
+    /// Adds `batch`, or nothing of it. The writer's own row closes at `own_closes`, which is later than stored if it
+    /// `is_longer`.
+    pub fn add(&self, batch: &Batch, own_closes: i64, is_longer: bool) -> Statement {
         let own = Row {
             kind: WRITER,
             name: self.writer.as_slice().into(),
             // Each batch is a window of its own that has room for one.
             windows: [(0, 0), (0, 0), (batch.sequence, 1)],
             caps: [UNLIMITED, UNLIMITED, 1],
-            closes: now + WRITER_SECONDS,
+            closes: own_closes,
+            is_longer,
         };
+        let is_longer = is_longer || batch.rows.iter().any(|row| row.is_longer);
+        let on_conflict = if is_longer { &self.on_conflict } else { &self.on_conflict_no_longer };
         let mut rows: Vec<_> = batch.rows.iter().map(|row| (self.store.as_slice(), row)).collect();
         rows.push((b"", &own));
         let head = format!("INSERT INTO {TABLE} ({COLUMNS}, exceeded) ");
         if self.backend == DatabaseBackend::Postgres {
-            let sql = format!("{head}SELECT *, 0 FROM {UNNEST}{}", self.on_conflict);
+            let sql = format!("{head}SELECT *, 0 FROM {UNNEST}{on_conflict}");
             return Statement::from_sql_and_values(self.backend, sql, columns(&rows));
         }
         // Adding nothing to the writer's own row fills the statement up to a usual length.
@@ -86,7 +97,7 @@ impl Sql {
         rows.resize(usual_length(rows.len()), (b"", &nothing));
         let mut sql = head + "VALUES ";
         sql.push_str(&vec![PLACES; rows.len()].join(", "));
-        sql.push_str(&self.on_conflict);
+        sql.push_str(on_conflict);
         let values = rows.iter().flat_map(|(store, row)| values(store, row));
         Statement::from_sql_and_values(self.backend, sql, values)
     }
@@ -263,8 +274,14 @@ fn usual_length(rows: usize) -> usize {
     })
 }
 
-/// What becomes of a row that is there already.
-fn on_conflict(backend: DatabaseBackend) -> String {
+/// When the own row of a writer that writes at `now` closes; the same for an hour.
+pub(super) fn own_closes(now: i64) -> i64 {
+    const HOUR: i64 = 3600;
+    now - now.rem_euclid(HOUR) + HOUR + WRITER_SECONDS
+}
+
+/// What becomes of a row that is there already; with `closes`, of when it closes too.
+fn on_conflict(backend: DatabaseBackend, closes: bool) -> String {
     let is_mysql = backend == DatabaseBackend::MySql;
     let greatest = if backend == DatabaseBackend::Sqlite { "MAX" } else { "GREATEST" };
     let new = |column: &str| if is_mysql { format!("VALUES({column})") } else { format!("excluded.{column}") };
@@ -293,7 +310,9 @@ fn on_conflict(backend: DatabaseBackend) -> String {
         set.push(format!("{used} = CASE WHEN {} THEN {sum} ELSE {} END", holds(name), new(&used)));
         set.push(format!("{from} = CASE WHEN {} THEN {} ELSE {} END", holds(name), old(&from), new(&from)));
     }
-    set.push(format!("closes = {greatest}({}, {})", old("closes"), new("closes")));
+    if closes {
+        set.push(format!("closes = {greatest}({}, {})", old("closes"), new("closes")));
+    }
     let head = if is_mysql { " ON DUPLICATE KEY UPDATE " } else { " ON CONFLICT (store, kind, name) DO UPDATE SET " };
     format!("{head}{}", set.join(", "))
 }

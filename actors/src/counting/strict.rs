@@ -16,7 +16,7 @@ use super::book::{Key, Limits, Ruling, Undo};
 use super::fault::{Fault, fault, patience};
 use super::ledger::Waiting;
 use super::rows::Batch;
-use super::sql::stored;
+use super::sql::{own_closes, stored};
 use super::writer::{CONFIRMED, PATIENCE, Writer, Written, signed};
 use crate::module::Unavailable;
 use crate::reply::Replies;
@@ -198,11 +198,12 @@ impl Writer {
         }
         self.sequence += 1;
         let batch = Batch::new(self.sequence, rows);
-        transaction.execute_raw(self.sql.add(&batch, signed(self.shared.now()))).await?;
+        let closes = own_closes(signed(self.shared.now()));
+        transaction.execute_raw(self.addition(&batch, closes)).await?;
         round.committing = Some(batch);
         transaction.commit().await?;
         round.committing = None;
-        self.shared.facts.lock().batches += 1;
+        self.was_added(closes);
         Ok(())
     }
 }

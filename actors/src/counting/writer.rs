@@ -22,7 +22,7 @@ use super::book::{Key, Limits, Ruling, Undo};
 use super::fault::{Fault, fault, is_patience, patience};
 use super::ledger::{Answer, Durability, Order, Shared, Waiting};
 use super::rows::{Batch, Row};
-use super::sql::{Sql, Stored, stored};
+use super::sql::{Sql, Stored, own_closes, stored};
 use crate::database::{Database, Probe};
 use crate::module::Unavailable;
 use crate::supervise::panic_text;
@@ -69,6 +69,8 @@ pub(super) struct Writer {
     pub(super) log: Logger,
     /// Number of the last batch that was made.
     pub(super) sequence: i64,
+    /// When the writer's own row closes, as it is stored.
+    own_closes: i64,
     /// Batches that are not known to be written, the oldest first.
     pub(super) kept: VecDeque<Batch>,
     /// Why nothing can be written, and how long to wait before the next attempt.
@@ -89,6 +91,7 @@ impl Writer {
             sql,
             log,
             sequence: 0,
+            own_closes: 0,
             kept: VecDeque::new(),
             away: None,
             confirmed: HashMap::new(),
@@ -271,9 +274,8 @@ impl Writer {
             for (window, tally) in counter.tallies.iter_mut().enumerate() {
                 tally.refresh(stored.map(|stored| stored.windows[window]));
             }
-            if let Some(stored) = stored {
-                counter.closes = counter.closes.max(stored.closes);
-            }
+            counter.stored_closes = stored.map_or(0, |stored| stored.closes);
+            counter.closes = counter.closes.max(counter.stored_closes);
         }
     }
 
@@ -282,10 +284,10 @@ impl Writer {
         let mut meetings = 0;
         let mut is_second = false;
         loop {
-            let statement = self.sql.add(batch, signed(self.shared.now()));
-            let error = match self.execute(statement).await {
+            let closes = own_closes(signed(self.shared.now()));
+            let error = match self.execute(self.addition(batch, closes)).await {
                 Ok(_) => {
-                    self.shared.facts.lock().batches += 1;
+                    self.was_added(closes);
                     return Written::Yes;
                 }
                 Err(error) => error,
@@ -301,6 +303,17 @@ impl Writer {
                 _ => return Written::Unknown(error.to_string()),
             }
         }
+    }
+
+    /// The statement that adds `batch`; the writer's own row closes at `closes`.
+    pub(super) fn addition(&self, batch: &Batch, closes: i64) -> Statement {
+        self.sql.add(batch, closes, closes > self.own_closes)
+    }
+
+    /// A batch was added by [`Writer::addition`].
+    pub(super) fn was_added(&mut self, closes: i64) {
+        self.own_closes = self.own_closes.max(closes);
+        self.shared.facts.lock().batches += 1;
     }
 
     /// A CHECK refused `batch`: because it is written already, or because of a limit.
