@@ -177,7 +177,12 @@ impl Handler<Drain> for Session {
         match self.record.doing.get() {
             Doing::Idle | Doing::Reading => context.stop(),
             Doing::Deciding => self.record.closing.set(true),
-            Doing::Writing => self.once_written(context, |_, context| context.stop()),
+            Doing::Writing => {
+                // It may be told more than once.
+                if !self.record.closing.replace(true) {
+                    self.once_written(context, |_, context| context.stop());
+                }
+            }
         }
     }
 }
@@ -186,11 +191,11 @@ impl Handler<Park> for Session {
     type Result = ();
 
     fn handle(&mut self, Park(to): Park, context: &mut Self::Context) {
-        self.record.park.replace(to);
+        let is_told = self.record.park.replace(to).is_some();
         match self.record.doing.get() {
             Doing::Idle => self.park(context),
-            Doing::Writing => self.once_written(context, Self::park),
-            Doing::Deciding | Doing::Reading => {}
+            Doing::Writing if !is_told => self.once_written(context, Self::park),
+            Doing::Deciding | Doing::Reading | Doing::Writing => {}
         }
     }
 }
