@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const PUT_IN: &[(&str, &[&str], &str)] = &[
     (
         "actors/src/counting/sql.rs",
-        &["", "COLUMNS", "SOME", "TABLE", "UNNEST", "column", "head", "limit"],
+        &["", "COLUMNS", "SOME", "TABLE", "UNNEST", "on_conflict", "column", "head", "limit"],
         "our table and its columns; numbers of this file; placeholders",
     ),
     ("actors/src/watch/blocks.rs", &["block", "table", "text"], "a module's table and columns, quoted"),
