@@ -321,6 +321,25 @@ async fn what_is_stored_is_kept_until_the_last_window_closes() {
 }
 
 #[tokio::test]
+async fn what_stands_in_a_window_that_has_closed_is_not_added_to_however_much_it_is() {
+    for engine in Engine::ALL {
+        let sql = TestDatabase::new(engine);
+        let house = House::open(&sql, NOON).await;
+        let module = house.start(&MODULE, "mquota", settings(json!({"hour": 100}))).await;
+        let ledger = house.counters.find("mquota").expect("started");
+        assert_eq!(ask(&module, rcpt("ann@example.com")).await, "DUNNO");
+        ledger.flush().await.expect("the database is there");
+        let most = i64::MAX;
+        sql.sql(&format!("UPDATE valvula_counter SET minute_used = {most}, hour_used = {most}, run_used = {most}"));
+        house.at("2026-01-16T12:30:00Z");
+        assert_eq!(ask(&module, rcpt("ann@example.com")).await, "DUNNO");
+        assert_eq!(ledger.flush().await, Ok(()), "{engine:?}");
+        assert_eq!(sql.sql("SELECT run_used FROM valvula_counter WHERE kind = 0"), "1", "{engine:?}");
+        house.close().await;
+    }
+}
+
+#[tokio::test]
 async fn two_settings_of_the_module_count_apart() {
     let rig = Rig::start(settings(json!({"hour": 1}))).await;
     let bulk = rig.house.start(&MODULE, "mquota-bulk", settings(json!({"hour": 1}))).await;

@@ -95,7 +95,7 @@ pub struct Counter {
     pub tallies: [Tally; WINDOWS],
     /// When the last of its windows closes: from then on it can be forgotten.
     pub closes: i64,
-    /// The same as batches have taken it to the database; nobody but us moves it to an earlier time.
+    /// The same as batches have taken it to the database, where it only moves on.
     pub stored_closes: i64,
     /// Whether it stands in the list of what is to be written.
     pub dirty: bool,

@@ -292,22 +292,23 @@ fn on_conflict(backend: DatabaseBackend, closes: bool) -> String {
     };
     let sum = |name: &str| {
         let used = format!("{name}_used");
-        format!("{greatest}(0, {}) + {}", old(&used), new(&used))
+        format!("{greatest}(0, {greatest}(0, {}) + {})", old(&used), new(&used))
     };
-    // What is hardly ever so comes first: the rest is not looked at then. MySQL assigns one after the other and
+    // What is hardly ever so comes early: the rest is not looked at then. Nothing is added to what stands in a window
+    // that has closed: whatever that is, it must not be too much for the type. MySQL assigns one after the other and
     // sees what it assigned: `used` needs the old `from`.
     let exceeded: Vec<_> = NAMES
         .iter()
         .map(|name| {
-            let (used, cap) = (new(&format!("{name}_used")), new(&format!("{name}_cap")));
-            format!("({} > {cap} AND {used} > 0 AND {})", sum(name), holds(name))
+            let (used, cap) = (format!("{name}_used"), new(&format!("{name}_cap")));
+            let (old, new) = (old(&used), new(&used));
+            format!("({new} > 0 AND {greatest}(0, {old}) > {cap} - {new} AND {})", holds(name))
         })
         .collect();
     let mut set = vec![format!("exceeded = CASE WHEN {} THEN 1 ELSE 0 END", exceeded.join(" OR "))];
     for name in NAMES {
         let (from, used) = (format!("{name}_from"), format!("{name}_used"));
-        let sum = format!("{greatest}(0, {})", sum(name));
-        set.push(format!("{used} = CASE WHEN {} THEN {sum} ELSE {} END", holds(name), new(&used)));
+        set.push(format!("{used} = CASE WHEN {} THEN {} ELSE {} END", holds(name), sum(name), new(&used)));
         set.push(format!("{from} = CASE WHEN {} THEN {} ELSE {} END", holds(name), old(&from), new(&from)));
     }
     if closes {
