@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// What may be put into a text that is SQL: file, what (`` is `{}`), who decides about it.
 const PUT_IN: &[(&str, &[&str], &str)] = &[
+    ("actors/src/counting/journal_sql.rs", &["COLUMNS", "JOURNAL"], "our table and its columns"),
     (
         "actors/src/counting/sql.rs",
         &["", "COLUMNS", "SOME", "TABLE", "UNNEST", "on_conflict", "column", "head", "limit"],
@@ -32,6 +33,7 @@ const PUT_IN: &[(&str, &[&str], &str)] = &[
     ("migrations/src/lib.rs", &["NOTED", "host", "place", "user"], "our table; the rest is advice that is shown"),
     ("migrations/src/lock.rs", &["IDLE", "SECONDS"], "constants of that file"),
     ("migrations/src/steps/m0007_counters.rs", &["", "bytes", "index", "tail"], "the schema"),
+    ("migrations/src/steps/m0009_counter_journal.rs", &["batch", "bytes", "tail"], "the schema"),
     ("migrations/src/take_over.rs", &["", "error", "name", "what"], "names of our schema; the rest is shown"),
     ("modules/bwl/operate/change.rs", &["table"], "no SQL: what is shown"),
     (

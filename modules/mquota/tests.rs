@@ -265,7 +265,17 @@ async fn durability_may_be_changed_by_a_reload() {
     let strict = rig.house.start(&MODULE, "mquota", strict).await;
     assert_eq!(ask(&strict, rcpt("ann@example.com")).await, "DUNNO");
     assert!(ask(&strict, rcpt("ann@example.com")).await.starts_with("REJECT"));
-    assert_eq!(rig.sql.sql("SELECT hour_used FROM valvula_counter WHERE store = CAST('mquota' AS BLOB) AND kind = 0"), "5");
+    let used = "SELECT hour_used FROM valvula_counter WHERE store = CAST('mquota' AS BLOB) AND kind = 0";
+    let ledger = rig.house.counters.find("mquota").expect("started");
+    ledger.flush().await.expect("the database is there");
+    assert_eq!(rig.sql.sql(used), "5");
+    let relaxed = rig.house.start(&MODULE, "mquota", settings(json!({"hour": 7}))).await;
+    for _ in 0..2 {
+        assert_eq!(ask(&relaxed, rcpt("ann@example.com")).await, "DUNNO");
+    }
+    assert!(ask(&relaxed, rcpt("ann@example.com")).await.starts_with("REJECT"));
+    ledger.flush().await.expect("the database is there");
+    assert_eq!(rig.sql.sql(used), "7");
 }
 
 #[tokio::test]

@@ -123,9 +123,8 @@ async fn what_is_given_back_is_given_back_in_the_database() {
                 let asked = Asked { instance: "i", recipient, ..Asked::default() };
                 assert_eq!(asked.of(&daemon.ledger).await, Ok(Ruling::Pass));
             }
-            if durability == Durability::Strict {
-                assert_eq!(daemon::stored(&sql, "ann@example.com"), 3);
-            }
+            daemon.ledger.flush().await.unwrap();
+            assert_eq!(daemon::stored(&sql, "ann@example.com"), 3);
             let whole = Asked { instance: "i", message: Some(1), ..Asked::default() };
             assert_eq!(whole.of(&daemon.ledger).await, Ok(Ruling::Pass));
             daemon.stop().await;
@@ -224,6 +223,7 @@ async fn closed_windows_are_removed_from_the_database() {
         let sql = TestDatabase::new(engine);
         let daemon = Daemon::start(&sql, STRICT).await;
         let _ = Asked::default().of(&daemon.ledger).await;
+        daemon.ledger.flush().await.unwrap();
         assert_eq!(daemon.counters.remove_closed().await, Ok(0));
         daemon.clock.advance(Duration::from_secs(3 * 86_400));
         assert!(daemon.counters.remove_closed().await.unwrap() >= 2, "{engine:?}");

@@ -13,6 +13,7 @@ use super::counter::{Counter, UNLIMITED, WINDOWS};
 use super::draft::Line;
 use super::event::{Event, Worth};
 use super::instance::{Charged, Due, Instances, Message};
+use super::rows::Row;
 
 pub use super::draft::Draft;
 
@@ -54,11 +55,11 @@ pub struct Place {
 /// which hold that slot's run only.
 pub type Key = (u8, Arc<[u8]>);
 
-/// What was changed, so that it can be undone; and which limits it was decided by.
+/// What was changed, so that it can be undone.
 #[derive(Debug, Default)]
 pub struct Undo {
-    /// Counters as they were, in the order changed, and the limits that the change was held against.
-    pub counters: SmallVec<[(Key, Option<Counter>, Limits); 2]>,
+    /// Counters as they were, in the order changed.
+    counters: SmallVec<[(Key, Option<Counter>); 2]>,
     message: Option<(Event, Option<Message<Place, Over>>)>,
     charged: Option<(Place, u32)>,
 }
@@ -148,7 +149,7 @@ impl Book {
 
     /// Puts back what `undo` noted.
     pub fn undo(&mut self, undo: Undo) {
-        for ((kind, name), image, _) in undo.counters.into_iter().rev() {
+        for ((kind, name), image) in undo.counters.into_iter().rev() {
             let counters = &mut self.kinds[usize::from(kind)];
             match image {
                 Some(image) => {
@@ -174,6 +175,16 @@ impl Book {
         };
         self.dirty_since = self.dirty_since.or(Some(now));
         self.give_back(draft, &places, None);
+    }
+
+    /// Another daemon has written `row`: counts it too.
+    pub fn follow(&mut self, row: &Row) {
+        let counter = self.counter(row.kind, &row.name);
+        for (tally, (from, change)) in counter.tallies.iter_mut().zip(row.windows) {
+            tally.follow(from, change);
+        }
+        counter.closes = counter.closes.max(row.closes);
+        counter.stored_closes = counter.stored_closes.max(row.closes);
     }
 
     /// Takes what is to be written, the oldest first, and looks at no more than `room` counters: each as it
@@ -308,11 +319,10 @@ impl Book {
         undo: Option<&mut Undo>,
         change: impl FnOnce(&mut Counter),
     ) {
-        let limits = if draft.force { [UNLIMITED; WINDOWS] } else { *line.limits };
         if let Some(undo) = undo {
             let before = self.find(line.kind, line.name).copied();
             let (name, counter) = self.entry(line.kind, line.name);
-            undo.counters.push(((line.kind, name.clone()), before, limits));
+            undo.counters.push(((line.kind, name.clone()), before));
             change(counter);
             counter.closes = counter.closes.max(draft.closes);
             if !std::mem::replace(&mut counter.dirty, true) {

@@ -54,6 +54,14 @@ impl Tally {
         self.from
     }
 
+    /// Adds what another daemon has written of the window that begins at `from`.
+    pub fn follow(&mut self, from: i64, change: i64) {
+        if !self.holds(from) {
+            *self = Self { from, used: 0, unwritten: 0 };
+        }
+        self.used = self.used.max(0).saturating_add(change);
+    }
+
     /// Gives back `count` that was charged to the window that began at `from`; if that one has closed
     /// there is nothing to give.
     pub fn give_back(&mut self, from: i64, count: i64) {
@@ -106,6 +114,18 @@ impl Counter {
     pub fn is_written(&self) -> bool {
         self.tallies.iter().all(|tally| tally.unwritten == 0)
     }
+}
+
+/// What a window comes to (when it began, what is used of it) that `change` is added to; the database does the same.
+pub fn added((stored_from, stored): (i64, i64), (from, change): (i64, i64)) -> (i64, i64) {
+    let stored = Tally { from: stored_from, used: stored, unwritten: 0 };
+    if stored.holds(from) { (stored_from, stored.used.max(0).saturating_add(change).max(0)) } else { (from, change) }
+}
+
+/// Two changes of one window, one after the other, as one.
+pub fn together((first_from, first): (i64, i64), (from, change): (i64, i64)) -> (i64, i64) {
+    let is_held = Tally { from: first_from, ..Tally::default() }.holds(from);
+    if is_held { (first_from, first.saturating_add(change)) } else { (from, change) }
 }
 
 #[cfg(test)]

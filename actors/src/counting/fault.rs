@@ -5,7 +5,7 @@ use sea_orm::{DbErr, RuntimeErr, SqlxError};
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// A CHECK refused it: a limit would have been passed, or the batch is written already.
+    /// A CHECK or a key refused it: the batch is written already, or another daemon has taken its place.
     Refused,
     /// It met another writer (deadlock, lock not granted in time): the same again may succeed. Nothing
     /// of it was written.
@@ -23,7 +23,7 @@ pub fn fault(error: &DbErr) -> Fault {
         return Fault::Away;
     };
     let SqlxError::Database(error) = &**error else { return Fault::Away };
-    if error.is_check_violation() {
+    if error.is_check_violation() || error.is_unique_violation() {
         return Fault::Refused;
     }
     if let Some(error) = error.try_downcast_ref::<sea_orm::SqlxMySqlError>() {

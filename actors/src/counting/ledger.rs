@@ -28,7 +28,7 @@ use crate::reply::{Awaited, Reply, reply};
 /// Messages remembered at the same time by one ledger: an hour of 72 messages a second.
 const MESSAGES: usize = 1 << 18;
 /// More than workers there can be, so that they seldom meet.
-const SHARDS: usize = 64;
+pub(super) const SHARDS: usize = 64;
 
 /// When a request is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

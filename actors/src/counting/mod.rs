@@ -13,15 +13,23 @@
 //! - `set_back`: what becomes of them when the clock is set back
 //! - `writer`, `strict`, `upkeep`, `reading`: what takes them to the database, behind the answers or before
 //!   them, and back from there
-//! - `rows`, `sql`, `fault`: what is written, how, and what its errors mean
+//! - `journal`, `append`, `catch_up`, `fold`: where strict answers are written first, what other daemons wrote there,
+//!   and how that comes into the table
+//! - `rows`, `entry`, `sql`, `journal_sql`, `fault`: what is written, how, and what its errors mean
 //! - [`queue`], [`receipt`]: for a module that keeps its counters in a table of its own
 
+mod append;
 pub mod book;
+mod catch_up;
 pub mod counter;
 pub mod draft;
+mod entry;
 pub mod event;
 mod fault;
+mod fold;
 pub mod instance;
+mod journal;
+mod journal_sql;
 pub mod ledger;
 pub mod queue;
 mod reading;

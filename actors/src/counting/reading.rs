@@ -1,29 +1,35 @@
 //! Counters read from the database into memory: all that are open at the start, and again when an operator
 //! wants to see what other daemons have charged too.
 
-use sea_orm::{ConnectionTrait as _, DbErr};
-use tokio::time::timeout;
+use sea_orm::{DbErr, Statement};
 
 use super::book::Key;
-use super::fault::patience;
-use super::sql::stored;
-use super::writer::{PATIENCE, Writer, signed};
+use super::ledger::Durability;
+use super::sql::Stored;
+use super::writer::{Writer, signed};
 
 /// Counters read at a time.
 const PAGE: u64 = 5000;
-
-/// Requests wait behind an operator's question no longer than behind a write.
-async fn in_time<T>(reading: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
-    timeout(PATIENCE, reading).await.unwrap_or_else(|_| Err(patience()))
-}
+/// How often what a daemon left in the journal is tried to be folded, while others do the same.
+const ATTEMPTS: u32 = 3;
 
 impl Writer {
     /// Reads the open counters into memory.
-    pub(super) async fn read_back(&self, now: i64) -> Result<(), DbErr> {
+    pub(super) async fn read_back(&mut self, now: i64) -> Result<(), DbErr> {
+        let is_strict = self.shared.settings.load().durability == Durability::Strict;
+        if is_strict {
+            self.make_head().await?;
+        }
+        // What is done to the table has to be done to what a daemon left that was killed, too.
+        for _ in 0..ATTEMPTS {
+            if !self.begin_journal().await? || self.fold_all().await.is_ok() {
+                break;
+            }
+        }
         self.start_at(now).await?;
-        let mut after = None;
-        while let Some(last) = self.read_page(after, now).await? {
-            after = Some(last);
+        self.read_everything().await?;
+        if !is_strict {
+            self.close_journal();
         }
         Ok(())
     }
@@ -31,22 +37,22 @@ impl Writer {
     /// Writes what is not written, then reads the counters `keys`, or all that are open. Requests that wait
     /// are answered between two pages.
     pub(super) async fn re_read(&mut self, keys: Option<Vec<Key>>) -> Result<(), String> {
-        self.flush().await?;
+        self.flush_all().await?;
         let result = match keys {
-            Some(keys) => in_time(self.read_keys(keys)).await,
+            Some(keys) => self.read_keys(keys).await,
             None => self.read_all().await,
         };
         self.database.observe(&result);
         result.map_err(|error| error.to_string())
     }
 
-    async fn read_keys(&self, keys: Vec<Key>) -> Result<(), DbErr> {
+    /// Reads the counters `keys`.
+    pub(super) async fn read_keys(&mut self, keys: Vec<Key>) -> Result<(), DbErr> {
         if keys.is_empty() {
             return Ok(());
         }
         let statement = self.sql.read(keys.iter().map(|(kind, name)| (*kind, &**name)), false);
-        let rows = self.database.connection().query_all_raw(statement).await?;
-        let stored = rows.iter().map(stored).collect::<Result<Vec<_>, _>>()?;
+        let stored = self.look(Some(statement)).await?;
         self.take_over(keys.into_iter(), &stored);
         Ok(())
     }
@@ -54,19 +60,25 @@ impl Writer {
     async fn read_all(&mut self) -> Result<(), DbErr> {
         let now = signed(self.shared.now());
         let mut after = None;
-        while let Some(last) = in_time(self.read_page(after, now)).await? {
-            after = Some(last);
+        loop {
+            let page = self.page(after.as_ref(), now);
+            let stored = self.look(Some(page)).await?;
+            match self.take_over_page(&stored) {
+                Some(last) => after = Some(last),
+                None => return Ok(()),
+            }
             self.answer_waiting().await;
         }
-        Ok(())
     }
 
-    /// Takes over the next counters behind the key `after`; the last of them, `None` when there was none.
-    async fn read_page(&self, after: Option<(u8, Vec<u8>)>, now: i64) -> Result<Option<(u8, Vec<u8>)>, DbErr> {
-        let page = self.sql.page(after.as_ref().map(|(kind, name)| (*kind, name.as_slice())), now, PAGE);
-        let rows = self.database.connection().query_all_raw(page).await?;
-        let stored = rows.iter().map(stored).collect::<Result<Vec<_>, _>>()?;
-        self.take_over(stored.iter().map(|stored| (stored.kind, stored.name.as_slice().into())), &stored);
-        Ok(stored.last().map(|last| (last.kind, last.name.clone())))
+    /// What reads the next counters behind the key `after`.
+    pub(super) fn page(&self, after: Option<&(u8, Vec<u8>)>, now: i64) -> Statement {
+        self.sql.page(after.map(|(kind, name)| (*kind, name.as_slice())), now, PAGE)
+    }
+
+    /// Takes over the counters `stored`; the last of them, `None` when there was none.
+    pub(super) fn take_over_page(&self, stored: &[Stored]) -> Option<(u8, Vec<u8>)> {
+        self.take_over(stored.iter().map(|stored| (stored.kind, stored.name.as_slice().into())), stored);
+        stored.last().map(|last| (last.kind, last.name.clone()))
     }
 }

@@ -30,17 +30,12 @@ impl Row {
     pub fn of(kind: u8, name: Arc<[u8]>, counter: &Counter) -> Self {
         let windows = counter.tallies.map(|tally| (tally.from, tally.unwritten));
         let is_longer = counter.closes > counter.stored_closes;
-        Self { kind, name, windows, caps: [UNLIMITED; WINDOWS], closes: counter.closes, is_longer }
+        Self { is_longer, ..Self::added(kind, name, windows, counter.closes) }
     }
 
-    /// Holds the change against `limits`. What gives back, or adds nothing, is held against none.
-    pub fn capped(mut self, limits: &Limits) -> Self {
-        for ((cap, (_, change)), limit) in self.caps.iter_mut().zip(self.windows).zip(limits) {
-            if change > 0 {
-                *cap = *limit;
-            }
-        }
-        self
+    /// The change `windows`, to be added in any case.
+    pub fn added(kind: u8, name: Arc<[u8]>, windows: [(i64, i64); WINDOWS], closes: i64) -> Self {
+        Self { kind, name, windows, caps: [UNLIMITED; WINDOWS], closes, is_longer: true }
     }
 }
 
@@ -49,23 +44,29 @@ impl Row {
 pub struct Batch {
     /// The writer's how-manieth batch this is.
     pub sequence: i64,
-    /// The rows, each key once, in the order of keys: two daemons that lock the same rows lock them in
-    /// the same order.
+    /// Which entry of the journal it is to be; `None`: it is added to the counters' table at once.
+    pub number: Option<i64>,
+    /// The rows, each key once; those for the counters' table in the order of keys: two daemons that lock the
+    /// same rows lock them in the same order.
     pub rows: Vec<Row>,
 }
 
 impl Batch {
-    /// A batch of `rows`.
+    /// A batch of `rows` for the counters' table.
     pub fn new(sequence: i64, mut rows: Vec<Row>) -> Self {
-        rows.sort_unstable_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
-        Self { sequence, rows }
+        sort(&mut rows);
+        Self { sequence, number: None, rows }
     }
 
-    /// The same without anything to hold it against: it was answered for, so it must be counted.
-    pub fn uncapped(mut self) -> Self {
-        self.rows.iter_mut().for_each(|row| row.caps = [UNLIMITED; WINDOWS]);
-        self
+    /// A batch of `rows` that is to be entry `number` of the journal.
+    pub fn entry(sequence: i64, number: i64, rows: Vec<Row>) -> Self {
+        Self { sequence, number: Some(number), rows }
     }
+}
+
+/// Puts `rows` into the order of keys.
+pub fn sort(rows: &mut [Row]) {
+    rows.sort_unstable_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
 }
 
 /// The name under which a counter is stored: the name itself, or for a very long one its beginning, a
@@ -100,21 +101,5 @@ mod tests {
         let long = [b"x".repeat(2000), b"@example.com".to_vec()].concat();
         assert!(stored_name(&long).ends_with(b"@example.com"));
         assert!(stored_name(&[b"a@".to_vec(), b"x".repeat(2000)].concat()).len() <= LONGEST_NAME);
-    }
-
-    #[test]
-    fn only_what_adds_is_held_against_a_limit() {
-        let counter = Counter {
-            tallies: [
-                super::super::counter::Tally { from: 1, used: 5, unwritten: 2 },
-                super::super::counter::Tally { from: 1, used: 5, unwritten: -2 },
-                super::super::counter::Tally { from: 1, used: 5, unwritten: 0 },
-            ],
-            closes: 9,
-            stored_closes: 0,
-            dirty: true,
-        };
-        let row = Row::of(0, Arc::from(*b"a"), &counter).capped(&[3, 3, 3]);
-        assert_eq!(row.caps, [3, UNLIMITED, UNLIMITED]);
     }
 }

@@ -67,14 +67,15 @@ impl Shared {
 impl Writer {
     /// Tells the database that the clock went back, if it did. All batches of before are written.
     pub(super) async fn set_back(&mut self) -> Result<(), String> {
-        if !self.shared.times.went_back.swap(false, Ordering::AcqRel) {
+        if !self.shared.times.went_back() {
             return Ok(());
         }
+        // What stands in the journal is of before as well.
+        self.fold_all().await.map_err(|error| self.went(&error.to_string()))?;
+        self.shared.times.went_back.store(false, Ordering::Release);
         if let Err(error) = self.execute(self.sql.set_back(signed(self.shared.now()))).await {
             self.shared.times.went_back.store(true, Ordering::Release);
-            let error = error.to_string();
-            self.went(&error);
-            return Err(error);
+            return Err(self.went(&error.to_string()));
         }
         // What was written before the clock went back may have been read again since.
         self.shared.set_back();

@@ -49,9 +49,10 @@ pub struct Stored {
 /// Writes statements for one database and one store.
 #[derive(Debug, Clone)]
 pub struct Sql {
-    backend: DatabaseBackend,
-    store: Vec<u8>,
-    writer: Vec<u8>,
+    pub(super) backend: DatabaseBackend,
+    pub(super) store: Vec<u8>,
+    /// The name of the writer's own row.
+    pub(super) writer: Vec<u8>,
     /// The end of each batch's statement, which is long and always the same.
     on_conflict: std::sync::Arc<str>,
     /// The same where no row closes later than is stored.
@@ -73,32 +74,41 @@ impl Sql {
     /// Adds `batch`, or nothing of it. The writer's own row closes at `own_closes`, which is later than stored if it
     /// `is_longer`.
     pub fn add(&self, batch: &Batch, own_closes: i64, is_longer: bool) -> Statement {
-        let own = Row {
-            kind: WRITER,
-            name: self.writer.as_slice().into(),
-            // Each batch is a window of its own that has room for one.
-            windows: [(0, 0), (0, 0), (batch.sequence, 1)],
-            caps: [UNLIMITED, UNLIMITED, 1],
-            closes: own_closes,
-            is_longer,
-        };
-        let is_longer = is_longer || batch.rows.iter().any(|row| row.is_longer);
-        let on_conflict = if is_longer { &self.on_conflict } else { &self.on_conflict_no_longer };
+        // Each batch is a window of its own that has room for one.
+        let own = Row { is_longer, ..writer_row(&self.writer, batch.sequence, 1, own_closes) };
         let mut rows: Vec<_> = batch.rows.iter().map(|row| (self.store.as_slice(), row)).collect();
         rows.push((b"", &own));
+        self.upsert(rows)
+    }
+
+    /// Adds `rows` and notes the last batches of `writers`, in the transaction that moves the journal's head.
+    pub(super) fn fold(&self, rows: &[Row], writers: &[(Vec<u8>, i64)], own_closes: i64) -> Statement {
+        let noted: Vec<_> =
+            writers.iter().map(|(writer, sequence)| writer_row(writer, *sequence, 0, own_closes)).collect();
+        let rows = rows.iter().map(|row| (self.store.as_slice(), row));
+        self.upsert(rows.chain(noted.iter().map(|row| (&b""[..], row))).collect())
+    }
+
+    /// Adds `rows`, of a store each. There is at least one.
+    fn upsert(&self, rows: Vec<(&[u8], &Row)>) -> Statement {
+        let is_longer = rows.iter().any(|(_, row)| row.is_longer);
+        let on_conflict = if is_longer { &self.on_conflict } else { &self.on_conflict_no_longer };
         let head = format!("INSERT INTO {TABLE} ({COLUMNS}, exceeded) ");
         if self.backend == DatabaseBackend::Postgres {
             let sql = format!("{head}SELECT *, 0 FROM {UNNEST}{on_conflict}");
             return Statement::from_sql_and_values(self.backend, sql, columns(&rows));
         }
-        // Adding nothing to the writer's own row fills the statement up to a usual length.
-        let nothing =
-            Row { windows: own.windows.map(|(from, _)| (from, 0)), caps: [UNLIMITED; WINDOWS], ..own.clone() };
-        rows.resize(usual_length(rows.len()), (b"", &nothing));
+        // Adding nothing to the last row fills the statement up to a usual length.
+        let nothing = rows.last().map(|(store, row)| {
+            let windows = row.windows.map(|(from, _)| (from, 0));
+            (*store, Row { windows, caps: [UNLIMITED; WINDOWS], ..(*row).clone() })
+        });
+        let length = usual_length(rows.len());
+        let filled = nothing.iter().cycle().take(length - rows.len()).map(|(store, row)| (*store, row));
         let mut sql = head + "VALUES ";
-        sql.push_str(&vec![PLACES; rows.len()].join(", "));
+        sql.push_str(&vec![PLACES; length].join(", "));
         sql.push_str(on_conflict);
-        let values = rows.iter().flat_map(|(store, row)| values(store, row));
+        let values = rows.iter().copied().chain(filled).flat_map(|(store, row)| values(store, row));
         Statement::from_sql_and_values(self.backend, sql, values)
     }
 
@@ -228,6 +238,14 @@ impl Sql {
         let columns: Vec<_> = NAMES.iter().map(|name| format!("{name}_from, {name}_used")).collect();
         format!("SELECT kind, name, {}, closes FROM {TABLE} WHERE store = ", columns.join(", "))
     }
+}
+
+/// The own row of `writer`: its last batch, and `room` taken of what that has.
+fn writer_row(writer: &[u8], sequence: i64, room: i64, closes: i64) -> Row {
+    let windows = [(0, 0), (0, 0), (sequence, room)];
+    let row = Row::added(WRITER, writer.into(), windows, closes);
+    // What stands there already may close earlier: within a day each writer says so itself.
+    Row { caps: [UNLIMITED, UNLIMITED, 1], is_longer: false, ..row }
 }
 
 /// A row's values.

@@ -76,7 +76,7 @@ impl Counters {
         let database = &self.0.database;
         let sql = Sql::new(database.backend(), name, &writer_name());
         let (ledger, shared, orders) = Ledger::new(self.0.clock.clone(), settings);
-        let writer =
+        let mut writer =
             Writer::new(shared, database.clone(), sql, self.0.log.new(slog::o!("counters" => name.to_owned())));
         let (writer, result) = {
             let now = signed(seconds(self.0.clock.now()));

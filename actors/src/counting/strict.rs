@@ -1,23 +1,19 @@
 //! Strict answers: after the commit, and exact when several daemons share the database.
 //!
-//! A batch is decided by what is in memory and written by one statement that refuses to pass a limit. If
-//! it is refused, or if a request would be, another daemon may have charged or given back meanwhile:
-//! then the same requests are decided again in a transaction that holds the rows.
+//! A batch is decided by what is in memory and becomes the next entry of the journal. If another daemon has written
+//! that entry, its charges are added to memory and the same requests are decided again. A refusal is held against the
+//! counters' table, unless that was done a moment ago: somebody may have given something back there.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use sea_orm::{
-    ConnectionTrait as _, DatabaseBackend, DbErr, IsolationLevel, SqliteTransactionMode, TransactionOptions,
-};
-use tokio::time::{Instant, timeout};
+use sea_orm::DbErr;
+use tokio::time::Instant;
 
-use super::book::{Key, Limits, Ruling, Undo};
-use super::fault::{Fault, fault, patience};
+use super::append::Written;
+use super::book::{Key, Ruling, Undo};
 use super::ledger::Waiting;
 use super::rows::Batch;
-use super::sql::{own_closes, stored};
-use super::writer::{CONFIRMED, PATIENCE, Writer, Written, signed};
+use super::writer::{CONFIRMED, Writer};
 use crate::module::Unavailable;
 use crate::reply::Replies;
 
@@ -26,15 +22,6 @@ const ATTEMPTS: u32 = 50;
 
 /// Requests and what was decided of each.
 type Decided = Vec<(Waiting, Ruling, Undo)>;
-
-/// Requests on their way through a transaction that holds their rows.
-#[derive(Default)]
-struct Round {
-    waiting: Vec<Waiting>,
-    decided: Decided,
-    /// Given to the database, and its commit asked for.
-    committing: Option<Batch>,
-}
 
 impl Writer {
     /// Decides `waiting` and answers each request after its charge is committed.
@@ -49,26 +36,62 @@ impl Writer {
         if is_behind && self.flush().await.is_err() {
             return self.answer_in_memory(waiting);
         }
-        let mut decided = self.decide(waiting);
-        if decided.iter().any(|(waiting, ruling, _)| !self.is_confirmed(waiting, *ruling)) {
-            let waiting = self.undo(decided);
-            return self.answer_after_holding(waiting).await;
+        if let Err(error) = self.make_ready().await {
+            self.went(&error.to_string());
+            return self.answer_in_memory(waiting);
         }
-        let limits = limits(&decided);
-        let rows = self.take_all_rows(|key| limits.get(key).copied());
-        if rows.is_empty() {
-            return self.answer(decided);
-        }
-        self.sequence += 1;
-        let batch = Batch::new(self.sequence, rows);
-        match self.write(&batch).await {
-            Written::Yes => self.answer(decided),
-            Written::Refused => {
-                let waiting = self.undo(std::mem::take(&mut decided));
-                self.answer_after_holding(waiting).await;
+        for attempt in 1..=ATTEMPTS {
+            let decided = self.decide(waiting);
+            let doubtful = self.unconfirmed(&decided);
+            if !doubtful.is_empty() {
+                waiting = self.undo(decided);
+                if let Err(error) = self.confirm(doubtful).await {
+                    self.went(&error.to_string());
+                    return self.answer_in_memory(waiting);
+                }
+                continue;
             }
-            Written::Unknown(error) => self.keep(batch, decided, &error),
+            let rows = self.take_all_rows();
+            if rows.is_empty() {
+                return self.answer(decided);
+            }
+            let batch = self.next_batch(rows);
+            match self.write(&batch).await {
+                Written::Yes => return self.answer(decided),
+                Written::Refused => waiting = self.undo(decided),
+                Written::Unknown(error) => return self.keep(batch, decided, &error),
+            }
+            if attempt > 1 {
+                tokio::time::sleep(Duration::from_millis(u64::from(attempt.min(10)))).await;
+            }
+            if let Err(error) = self.follow().await {
+                self.went(&error.to_string());
+                return self.answer_in_memory(waiting);
+            }
         }
+        for waiting in waiting {
+            waiting.answer.send(Err(Unavailable::new("other daemons keep the counters busy")));
+        }
+    }
+
+    /// Opens the journal if it is not, and sees to it that there is room.
+    async fn make_ready(&mut self) -> Result<(), DbErr> {
+        if !self.journal.is_open {
+            self.open().await?;
+        }
+        self.make_room().await
+    }
+
+    /// Reads the counters `keys` again: what is refused by them now is right.
+    async fn confirm(&mut self, mut keys: Vec<Key>) -> Result<(), DbErr> {
+        keys.sort_unstable();
+        keys.dedup();
+        let result = self.read_keys(keys.clone()).await;
+        self.database.observe(&result);
+        result?;
+        let now = Instant::now();
+        self.confirmed.extend(keys.into_iter().map(|key| (key, now)));
+        Ok(())
     }
 
     fn decide(&self, waiting: Vec<Waiting>) -> Decided {
@@ -116,7 +139,7 @@ impl Writer {
     /// Nobody knows whether `batch` is written: it will be told again until that is known. Its requests
     /// can't be answered by it.
     fn keep(&mut self, batch: Batch, decided: Decided, error: &str) {
-        self.kept.push_back(batch.uncapped());
+        self.kept.push_back(batch);
         self.went(error);
         let counts = self.shared.settings.load().count_when_away;
         for (waiting, ruling, undo) in decided {
@@ -134,90 +157,21 @@ impl Writer {
         }
     }
 
-    /// A request that passes needs no confirmation: the statement that charges it is held against the
-    /// limit. A refusal does, unless its counter was seen in the database a moment ago.
-    fn is_confirmed(&self, waiting: &Waiting, ruling: Ruling) -> bool {
-        let Ruling::Over(over) = ruling else { return true };
-        let draft = waiting.draft();
-        if draft.force {
-            return true;
-        }
-        let key = (u8::from(over.domain), if over.domain { draft.domain } else { draft.account }.into());
-        self.confirmed.get(&key).is_some_and(|at| at.elapsed() < CONFIRMED)
-    }
-
-    /// Decides `waiting` in transactions that hold the rows, until one of them is committed.
-    async fn answer_after_holding(&mut self, waiting: Vec<Waiting>) {
-        let mut round = Round { waiting, ..Round::default() };
-        for attempt in 1..=ATTEMPTS {
-            let result = timeout(PATIENCE, self.hold(&mut round)).await.unwrap_or_else(|_| Err(patience()));
-            self.database.observe(&result);
-            let Err(error) = result else { return self.answer(round.decided) };
-            if let Some(batch) = round.committing {
-                return self.keep(batch, round.decided, &error.to_string());
+    /// The counters of what was refused, unless they were read a moment ago. A request that passes needs no look: its
+    /// entry is only written if nobody else has charged since.
+    fn unconfirmed(&self, decided: &Decided) -> Vec<Key> {
+        let mut doubtful = Vec::new();
+        for (waiting, ruling, _) in decided {
+            let draft = waiting.draft();
+            if *ruling == Ruling::Pass || draft.force {
+                continue;
             }
-            // Nothing was written: as if nothing had been decided.
-            if !round.decided.is_empty() {
-                round.waiting = self.undo(std::mem::take(&mut round.decided));
+            let keys = draft.keys();
+            let is_fresh = |key: &Key| self.confirmed.get(key).is_some_and(|at| at.elapsed() < CONFIRMED);
+            if !keys.iter().all(is_fresh) {
+                doubtful.extend(keys);
             }
-            if fault(&error) == Fault::Away {
-                self.went(&error.to_string());
-                return self.answer_in_memory(round.waiting);
-            }
-            tokio::time::sleep(Duration::from_millis(u64::from(attempt.min(10)))).await;
         }
-        for waiting in round.waiting {
-            waiting.answer.send(Err(Unavailable::new("other daemons keep the counters busy")));
-        }
+        doubtful
     }
-
-    /// One transaction: locks the rows, reads them, decides, writes.
-    async fn hold(&mut self, round: &mut Round) -> Result<(), DbErr> {
-        let is_sqlite = self.database.backend() == DatabaseBackend::Sqlite;
-        let transaction = self
-            .database
-            .begin(TransactionOptions {
-                // Rows that are not there yet must not be locked as gaps: two daemons would wait for each other.
-                isolation_level: (!is_sqlite).then_some(IsolationLevel::ReadCommitted),
-                sqlite_transaction_mode: is_sqlite.then_some(SqliteTransactionMode::Immediate),
-                ..TransactionOptions::default()
-            })
-            .await?;
-        let keys = keys(&round.waiting);
-        let statement = self.sql.read(keys.iter().map(|(kind, name)| (*kind, &**name)), true);
-        let rows = transaction.query_all_raw(statement).await?;
-        let stored = rows.iter().map(stored).collect::<Result<Vec<_>, _>>()?;
-        let now = Instant::now();
-        self.confirmed.extend(keys.iter().map(|key| (key.clone(), now)));
-        self.take_over(keys.into_iter(), &stored);
-        round.decided = self.decide(std::mem::take(&mut round.waiting));
-        let limits = limits(&round.decided);
-        let rows = self.take_all_rows(|key| limits.get(key).copied());
-        if rows.is_empty() {
-            return transaction.rollback().await;
-        }
-        self.sequence += 1;
-        let batch = Batch::new(self.sequence, rows);
-        let closes = own_closes(signed(self.shared.now()));
-        transaction.execute_raw(self.addition(&batch, closes)).await?;
-        round.committing = Some(batch);
-        transaction.commit().await?;
-        round.committing = None;
-        self.was_added(closes);
-        Ok(())
-    }
-}
-
-/// The limits that each counter was decided by; of several the last.
-fn limits(decided: &Decided) -> HashMap<Key, Limits> {
-    let touched = decided.iter().flat_map(|(_, _, undo)| &undo.counters);
-    touched.map(|(key, _, limits)| (key.clone(), *limits)).collect()
-}
-
-/// The counters that `waiting` draws on, each once.
-fn keys(waiting: &[Waiting]) -> Vec<Key> {
-    let mut keys: Vec<Key> = waiting.iter().flat_map(|waiting| waiting.draft().keys()).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use slog::{error, warn};
 use tokio::time::Instant;
 
+use super::journal::Journal;
+use super::ledger::Durability;
 use super::writer::{CLEANING, CLOSED_SECONDS, CONFIRMED, Writer, signed};
 
 impl Writer {
@@ -15,7 +17,7 @@ impl Writer {
                 *pause = (*pause * 2).min(Duration::from_secs(2));
                 self.probe.start(&self.database);
             }
-            None => drop(self.flush().await),
+            None => self.keep_up().await,
         }
         self.shared.shards[self.next_shard].lock().sweep(now);
         self.next_shard = (self.next_shard + 1) % self.shared.shards.len();
@@ -24,6 +26,33 @@ impl Writer {
             self.next_cleaning = Instant::now() + CLEANING;
             self.clean(now).await;
         }
+    }
+
+    /// Writes what is not written, begins to take to the table what the journal has, and looks what other daemons have
+    /// written there.
+    async fn keep_up(&mut self) {
+        let is_strict = self.shared.settings.load().durability == Durability::Strict;
+        if self.flush().await.is_err() || !self.journal.is_open {
+            return;
+        }
+        let result = if !is_strict {
+            // After a reload.
+            self.fold_all().await
+        } else if self.journal.is_due() {
+            self.start_fold().await
+        } else {
+            self.follow().await
+        };
+        match result {
+            Ok(()) if !is_strict => self.close_journal(),
+            Ok(()) => {}
+            Err(error) => warn!(self.log, "the journal of counters can't be read, will try again"; "error" => %error),
+        }
+    }
+
+    /// All of the journal is in the table, and nothing more goes there.
+    pub(super) fn close_journal(&mut self) {
+        self.journal = Journal::default();
     }
 
     /// The database answers again.
@@ -48,6 +77,12 @@ impl Writer {
     pub(super) async fn close(&mut self) -> Result<(), String> {
         self.answer_waiting().await;
         let result = self.flush().await;
+        // What can't be folded stays in the journal, and is found there at the next start.
+        if result.is_ok()
+            && let Err(error) = self.fold_all().await
+        {
+            warn!(self.log, "counters stay in the journal until the next start"; "error" => %error);
+        }
         if let Err(error) = &result {
             let rows: usize = self.kept.iter().map(|batch| batch.rows.len()).sum();
             let lost = rows + self.shared.dirty();
@@ -58,7 +93,7 @@ impl Writer {
     }
 
     pub(super) async fn reset(&mut self, name: &[u8]) -> Result<u64, String> {
-        self.flush().await?;
+        self.flush_all().await?;
         let count = self.execute(self.sql.reset(name)).await.map_err(|error| error.to_string())?;
         for kind in 0..=u8::MAX - 1 {
             let mut book = self.shared.shard_of_key(kind, name).lock();

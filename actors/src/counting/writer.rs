@@ -1,8 +1,9 @@
 //! The writer of a ledger: the only one that takes its counters to the database.
 //!
-//! There is no timer in `strict`: the batch in flight is the window in which the next one gathers. What
-//! the database could not be told is kept, in order, and told again until it is known to be written; a
-//! batch carries a number, so that telling it twice counts it once (see `sql`).
+//! There is no timer in `strict`: the batch in flight is the window in which the next one gathers. It goes to the
+//! journal first, in `relaxed` to the counters' table at once. What the database could not be told is kept, in order,
+//! and told again until it is known to be written; a batch carries a number, so that telling it twice counts it once
+//! (see `append`, `sql`).
 //!
 //! When the database does not answer, counting goes on in memory: `relaxed` as ever, `strict` refuses
 //! what is over a limit and answers "could not ask" to the rest.
@@ -18,23 +19,28 @@ use slog::{Logger, error, info, warn};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::book::{Key, Limits, Ruling, Undo};
-use super::fault::{Fault, fault, is_patience, patience};
-use super::ledger::{Answer, Durability, Order, Shared, Waiting};
+use super::append::Written;
+use super::book::{Key, Ruling, Undo};
+use super::fault::patience;
+use super::fold::{Folding, done};
+use super::journal::{Journal, MANY};
+use super::ledger::{Answer, Durability, Order, SHARDS, Shared, Waiting};
 use super::rows::{Batch, Row};
-use super::sql::{Sql, Stored, own_closes, stored};
+use super::sql::{Sql, Stored};
 use crate::database::{Database, Probe};
 use crate::module::Unavailable;
 use crate::supervise::panic_text;
 
 /// Rows of one statement: SQLite takes 32,766 parameters, a row has 13.
-const MAX_ROWS: usize = 2000;
+pub(super) const MAX_ROWS: usize = 2000;
 /// Requests decided together: each has at most four rows.
 const MAX_REQUESTS: usize = MAX_ROWS / 4;
 /// How long the database may take over a batch before it counts as away. Below a module's deadline.
 pub(super) const PATIENCE: Duration = Duration::from_secs(4);
-/// How often a batch that met another writer is tried again.
-const MEETINGS: u32 = 20;
+/// How often a batch of what was left is tried again that other daemons were quicker than.
+const ATTEMPTS: u32 = 50;
+/// The longest that entries of the journal stay before they are taken to the table.
+const LONGEST: Duration = Duration::from_secs(1);
 /// Between two looks for closed counters in the database.
 pub(super) const CLEANING: Duration = Duration::from_secs(600);
 /// How long closed counters stay, in seconds, for daemons whose clock is behind.
@@ -53,15 +59,6 @@ enum Ended {
     Restart,
 }
 
-/// What became of a batch.
-pub(super) enum Written {
-    Yes,
-    /// A limit would have been passed.
-    Refused,
-    /// Not known to be written; why.
-    Unknown(String),
-}
-
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) database: Database,
@@ -70,7 +67,13 @@ pub(super) struct Writer {
     /// Number of the last batch that was made.
     pub(super) sequence: i64,
     /// When the writer's own row closes, as it is stored.
-    own_closes: i64,
+    pub(super) own_closes: i64,
+    /// What is known of the journal.
+    pub(super) journal: Journal,
+    /// What is on its way from there to the table.
+    pub(super) folding: Option<Folding>,
+    /// Why that failed when it was last tried.
+    pub(super) fold_trouble: Option<String>,
     /// Batches that are not known to be written, the oldest first.
     pub(super) kept: VecDeque<Batch>,
     /// Why nothing can be written, and how long to wait before the next attempt.
@@ -92,6 +95,9 @@ impl Writer {
             log,
             sequence: 0,
             own_closes: 0,
+            journal: Journal::default(),
+            folding: None,
+            fold_trouble: None,
             kept: VecDeque::new(),
             away: None,
             confirmed: HashMap::new(),
@@ -124,7 +130,7 @@ impl Writer {
                 biased;
                 order = orders.recv() => match order {
                     Some(Order::Flush(done)) => {
-                        let _ = done.send(self.flush().await);
+                        let _ = done.send(self.flush_all().await);
                     }
                     Some(Order::Refresh(keys, done)) => {
                         let _ = done.send(self.re_read(keys).await);
@@ -151,6 +157,7 @@ impl Writer {
                     }
                     next = Instant::now() + self.pause();
                 }
+                folded = done(&mut self.folding) => drop(self.was_folded(folded)),
                 () = shared.queue.woken() => {
                     self.answer_waiting().await;
                     // settings may have changed
@@ -165,19 +172,24 @@ impl Writer {
     }
 
     fn pause(&self) -> Duration {
+        let flush_interval = self.shared.settings.load().flush_interval;
         match &self.away {
             Some((_, pause)) => *pause,
-            None => self.shared.settings.load().flush_interval,
+            None if self.journal.is_open => flush_interval.min(LONGEST),
+            None => flush_interval,
         }
     }
 
-    /// Writes what was kept and what is dirty. A success ends an absence.
+    /// Writes what was kept and what is dirty: to the journal, or if none is open to the table. A success ends an
+    /// absence.
     pub(super) async fn flush(&mut self) -> Result<(), String> {
         // What is charged meanwhile is for the next time: under load there is no end to it.
         let mut owed: Vec<_> = self.shared.shards.iter().map(|shard| shard.lock().dirty()).collect();
+        let mut attempts = 0;
         loop {
             if self.kept.is_empty() {
                 self.set_back().await?;
+                self.make_room().await.map_err(|error| self.went(&error.to_string()))?;
             }
             let batch = match self.kept.front() {
                 Some(kept) => kept.clone(),
@@ -199,47 +211,66 @@ impl Writer {
                         self.refresh(&batch).await;
                     }
                 }
+                Written::Refused if batch.number.is_some() && attempts < ATTEMPTS => {
+                    // It is not written, and never will be with that number.
+                    attempts += 1;
+                    self.follow().await.map_err(|error| self.went(&error.to_string()))?;
+                    let number = self.journal.is_open.then_some(self.journal.position + 1);
+                    self.kept[0] = Batch { number, ..batch };
+                }
                 Written::Refused => {
-                    // Without limits only a CHECK that we did not make can refuse it.
-                    let error = "the table refuses the batch".to_owned();
-                    self.went(&error);
-                    return Err(error);
+                    // Only a CHECK that we did not make can refuse it, or daemons that keep each other busy.
+                    return Err(self.went("the table refuses the batch"));
                 }
-                Written::Unknown(error) => {
-                    self.went(&error);
-                    return Err(error);
-                }
+                Written::Unknown(error) => return Err(self.went(&error)),
             }
         }
     }
 
-    /// A batch of what is dirty, held against no limit; of each shard no more than is `owed`.
+    /// The same, and takes all of it from the journal to the table.
+    pub(super) async fn flush_all(&mut self) -> Result<(), String> {
+        self.flush().await?;
+        self.fold_all().await.map_err(|error| error.to_string())
+    }
+
+    /// Sees to it that the journal, if it is open, has room for an entry.
+    pub(super) async fn make_room(&mut self) -> Result<(), DbErr> {
+        if !self.journal.is_open {
+            return Ok(());
+        }
+        if self.journal.waiting() >= MANY {
+            self.start_fold().await?;
+        }
+        if self.journal.has_room() { Ok(()) } else { self.fold_all().await }
+    }
+
+    /// A batch of what is dirty; of each shard no more than is `owed`.
     fn gather(&mut self, owed: &mut [usize]) -> Option<Batch> {
-        let rows = self.take_rows(owed, |_| None);
-        (!rows.is_empty()).then(|| {
-            self.sequence += 1;
+        let rows = self.take_rows(owed);
+        (!rows.is_empty()).then(|| self.next_batch(rows))
+    }
+
+    /// The next batch, of `rows`: an entry of the journal, if it is open.
+    pub(super) fn next_batch(&mut self, rows: Vec<Row>) -> Batch {
+        self.sequence += 1;
+        if self.journal.is_open {
+            Batch::entry(self.sequence, self.journal.position + 1, rows)
+        } else {
             Batch::new(self.sequence, rows)
-        })
+        }
     }
 
     /// Takes all that is dirty out of the books.
-    pub(super) fn take_all_rows(&self, limits: impl Fn(&Key) -> Option<Limits>) -> Vec<Row> {
-        self.take_rows(&mut vec![MAX_ROWS; self.shared.shards.len()], limits)
+    pub(super) fn take_all_rows(&self) -> Vec<Row> {
+        self.take_rows(&mut [MAX_ROWS; SHARDS])
     }
 
-    fn take_rows(&self, owed: &mut [usize], limits: impl Fn(&Key) -> Option<Limits>) -> Vec<Row> {
+    fn take_rows(&self, owed: &mut [usize]) -> Vec<Row> {
         let mut rows = Vec::new();
         for (shard, owed) in self.shared.shards.iter().zip(owed) {
             while *owed > 0 && rows.len() < MAX_ROWS {
                 let room = (*owed).min(MAX_ROWS - rows.len());
-                let looked_at = shard.lock().take_dirty(room, |key, counter| {
-                    let limits = limits(&key);
-                    let row = Row::of(key.0, key.1, counter);
-                    rows.push(match limits {
-                        Some(limits) => row.capped(&limits),
-                        None => row,
-                    });
-                });
+                let looked_at = shard.lock().take_dirty(room, |key, counter| rows.push(Row::of(key.0, key.1, counter)));
                 // Fewer than were owed are left when a reload took some.
                 *owed = if looked_at == 0 { 0 } else { *owed - looked_at };
             }
@@ -248,20 +279,20 @@ impl Writer {
     }
 
     /// Re-reads what `batch` changed: other daemons may have charged it too.
-    async fn refresh(&self, batch: &Batch) {
+    async fn refresh(&mut self, batch: &Batch) {
         let statement = self.sql.read(batch.rows.iter().map(|row| (row.kind, &*row.name)), false);
-        let result = timeout(PATIENCE, self.database.writer().query_all_raw(statement)).await;
-        let Ok(Ok(rows)) = result else { return };
-        let Ok(stored) = rows.iter().map(stored).collect::<Result<Vec<_>, _>>() else { return };
+        let Ok(stored) = self.look(Some(statement)).await else { return };
         self.take_over(batch.rows.iter().map(|row| (row.kind, row.name.clone())), &stored);
     }
 
-    /// Makes the counters `keys` say what is stored, and what is not written yet.
+    /// Makes the counters `keys` say what is stored, what is not folded, and what is not written yet. The rows `stored`
+    /// are those of the moment that memory knows the journal of.
     pub(super) fn take_over(&self, keys: impl Iterator<Item = Key>, stored: &[Stored]) {
         let stored: HashMap<_, _> =
             stored.iter().map(|stored| ((stored.kind, stored.name.as_slice()), stored)).collect();
-        for (kind, name) in keys {
-            let stored = stored.get(&(kind, &*name));
+        for key in keys {
+            let stored = self.journal.with_unfolded(&key, stored.get(&(key.0, &*key.1)).copied());
+            let (kind, name) = key;
             let mut book = self.shared.shard_of_key(kind, &name).lock();
             // What is stored may be of windows that have not begun any more.
             if self.shared.times.went_back() {
@@ -272,58 +303,10 @@ impl Writer {
             }
             let counter = book.counter(kind, &name);
             for (window, tally) in counter.tallies.iter_mut().enumerate() {
-                tally.refresh(stored.map(|stored| stored.windows[window]));
+                tally.refresh(stored.as_ref().map(|stored| stored.windows[window]));
             }
             counter.stored_closes = stored.map_or(0, |stored| stored.closes);
             counter.closes = counter.closes.max(counter.stored_closes);
-        }
-    }
-
-    /// Writes one batch, and finds out whether it was written when that is in doubt.
-    pub(super) async fn write(&mut self, batch: &Batch) -> Written {
-        let mut meetings = 0;
-        let mut is_second = false;
-        loop {
-            let closes = own_closes(signed(self.shared.now()));
-            let error = match self.execute(self.addition(batch, closes)).await {
-                Ok(_) => {
-                    self.was_added(closes);
-                    return Written::Yes;
-                }
-                Err(error) => error,
-            };
-            match fault(&error) {
-                Fault::Refused => return self.was_written(batch).await,
-                Fault::Again if meetings < MEETINGS => {
-                    meetings += 1;
-                    tokio::time::sleep(Duration::from_millis(u64::from(meetings))).await;
-                }
-                // A connection that was idle while the server was started again fails once.
-                Fault::Away if !is_second && self.away.is_none() && !is_patience(&error) => is_second = true,
-                _ => return Written::Unknown(error.to_string()),
-            }
-        }
-    }
-
-    /// The statement that adds `batch`; the writer's own row closes at `closes`.
-    pub(super) fn addition(&self, batch: &Batch, closes: i64) -> Statement {
-        self.sql.add(batch, closes, closes > self.own_closes)
-    }
-
-    /// A batch was added by [`Writer::addition`].
-    pub(super) fn was_added(&mut self, closes: i64) {
-        self.own_closes = self.own_closes.max(closes);
-        self.shared.facts.lock().batches += 1;
-    }
-
-    /// A CHECK refused `batch`: because it is written already, or because of a limit.
-    async fn was_written(&self, batch: &Batch) -> Written {
-        let result = timeout(PATIENCE, self.database.writer().query_one_raw(self.sql.last_written(false))).await;
-        match result.map(|result| result.and_then(|row| row.map(|row| row.try_get_by_index::<i64>(0)).transpose())) {
-            Ok(Ok(Some(last))) if last >= batch.sequence => Written::Yes,
-            Ok(Ok(_)) => Written::Refused,
-            Ok(Err(error)) => Written::Unknown(error.to_string()),
-            Err(_) => Written::Unknown(patience().to_string()),
         }
     }
 
@@ -375,7 +358,8 @@ impl Writer {
         }
     }
 
-    pub(super) fn went(&mut self, why: &str) {
+    /// Nothing can be written at present; gives back why.
+    pub(super) fn went(&mut self, why: &str) -> String {
         if self.away.is_none() {
             let durability = self.shared.settings.load().durability;
             let how =
@@ -384,6 +368,7 @@ impl Writer {
             self.away = Some((why.to_owned(), Duration::from_millis(50)));
         }
         self.note_facts();
+        why.to_owned()
     }
 
     pub(super) fn came_back(&mut self) {

@@ -26,8 +26,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use sea_orm::{
-    ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr, TransactionOptions,
-    TransactionTrait as _,
+    ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr, IsolationLevel,
+    TransactionOptions, TransactionTrait as _,
 };
 use serde_json::Value;
 use slog::{Logger, info, warn};
@@ -171,6 +171,22 @@ impl Database {
         let writer = self.writer();
         // Whoever begins it notes what the whole of it came to.
         self.unobserved(async move { writer.begin_with_options(options).await }).await
+    }
+
+    /// Begins a transaction that only reads, all of it as the database is at its first question. For whoever may
+    /// stop waiting, as [`Database::begin`] is.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
+        let pool = self.connection();
+        let is_sqlite = self.backend() == DatabaseBackend::Sqlite;
+        let options = TransactionOptions {
+            // One of SQLite is never anything else.
+            isolation_level: (!is_sqlite).then_some(IsolationLevel::RepeatableRead),
+            ..TransactionOptions::default()
+        };
+        self.unobserved(async move { pool.begin_with_options(options).await }).await
     }
 
     async fn on_thread<T, F>(&self, work: F) -> Result<T, DbErr>

@@ -10,6 +10,7 @@ mod m0005_mail_sources;
 mod m0006_transports;
 mod m0007_counters;
 mod m0008_rules_that_expire;
+mod m0009_counter_journal;
 
 use sea_orm::DynIden;
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -27,6 +28,7 @@ impl MigratorTrait for Steps {
             Box::new(m0006_transports::Migration),
             Box::new(m0007_counters::Migration),
             Box::new(m0008_rules_that_expire::Migration),
+            Box::new(m0009_counter_journal::Migration),
         ]
     }
 

@@ -36,14 +36,23 @@ impl Daemon {
     }
 
     pub async fn at(url: &str, name: &str, settings: Settings) -> Self {
+        Self::try_at(url, name, settings).await.unwrap()
+    }
+
+    /// Why it does not start.
+    pub async fn try_start(sql: &TestDatabase, settings: Settings) -> Result<Self, String> {
+        Self::try_at(&sql.url(), "mquota", settings).await
+    }
+
+    async fn try_at(url: &str, name: &str, settings: Settings) -> Result<Self, String> {
         let log = slog::Logger::root(slog::Discard, slog::o!());
         let database = Database::open(actors::database::Settings::new(url.parse().unwrap()), log.clone()).unwrap();
         database.connect_with_backoff().await.unwrap();
         database.run(|pool| async move { Ok(migrations::migrate(&pool).await) }).await.unwrap().unwrap();
         let clock = Clock::manual(UNIX_EPOCH + Duration::from_secs(NOW));
         let counters = Counters::open(database.clone(), clock.clone(), log);
-        let ledger = counters.ledger(name, settings).await.unwrap();
-        Self { database, counters, ledger, clock }
+        let ledger = counters.ledger(name, settings).await.map_err(|error| error.to_string())?;
+        Ok(Self { database, counters, ledger, clock })
     }
 
     /// Used by `ann@example.com`, as this daemon has it.
