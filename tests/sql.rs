@@ -51,6 +51,7 @@ const PUT_IN: &[(&str, &[&str], &str)] = &[
 /// Where SQL is run that is not a literal at that place: file, and where the text comes from.
 const RUN_AS_TEXT: &[(&str, &str)] = &[
     ("actors/src/database/describe.rs", "constants"),
+    ("actors/src/database/held.rs", "a statement; its values are bound"),
     ("actors/src/database/mod.rs", "a constant"),
     ("actors/src/database/read_only.rs", "an administrator's query; its values are bound"),
     ("actors/src/watch/blocks.rs", "a module's table and columns"),

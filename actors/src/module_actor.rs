@@ -5,7 +5,8 @@
 //!
 //! The sessions of its thread reach it by a [`Route`]. While the actor is up, the module is asked on the
 //! spot, in the session's own turn: most answers are known at once, and a message there and back would cost
-//! more than the answer. Only what has to wait becomes a message: the actor runs it in a task of its own.
+//! more than the answer. What has to wait is waited for there too, and becomes a task of its own when the session
+//! ends first: what a module has begun is not broken off because a client left.
 //! While the actor is restarting, requests wait in its mailbox; while it is down, they are answered for.
 //!
 //! When the module panics, the request is answered `Crashed`; then the panic goes on into the supervisor,
@@ -13,12 +14,15 @@
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{self, Poll, ready};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, Supervised};
 use futures_util::FutureExt;
 use slog::Logger;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -64,14 +68,29 @@ struct Ask {
     permit: Permit,
 }
 
-/// The part of a decision that has to wait.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Finish {
-    future: BoxFuture<Outcome>,
-    deadline: Instant,
-    reply: oneshot::Sender<Reply>,
-    permit: Permit,
+/// The part of a decision that has to wait. Goes on as a task of its own when it is not waited for to the end.
+struct Finishing(Option<Pin<Box<dyn Future<Output = Reply>>>>);
+
+impl Future for Finishing {
+    type Output = Reply;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Reply> {
+        let Some(rest) = &mut self.0 else { return Poll::Pending };
+        let reply = ready!(rest.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(reply)
+    }
+}
+
+impl Drop for Finishing {
+    fn drop(&mut self) {
+        // Without a runtime the thread ends, and all with it.
+        if let Some(rest) = self.0.take()
+            && Handle::try_current().is_ok()
+        {
+            actix_rt::spawn(rest);
+        }
+    }
 }
 
 /// The module as the actor and the sessions of its thread see it; replaced by order.
@@ -112,13 +131,14 @@ impl Handler<Ask> for ModuleActor {
             let _ = reply.send(Err(Failure::new(FailureKind::TimedOut, "its deadline passed in the mailbox")));
             return;
         }
-        // A session that is gone does not read the reply: nothing to do about it, and nothing lost.
         match call(&self.module, query) {
             Ok(Decide::Now(outcome)) => {
                 let _ = reply.send(outcome.map_err(Failure::from));
             }
             Ok(Decide::Later(future)) => {
-                actix_rt::spawn(later(Finish { future, deadline, reply, permit }, context.address()));
+                let rest = later(future, deadline, permit, context.address());
+                // A session that is gone does not read the reply: nothing to do about it, and nothing lost.
+                actix_rt::spawn(async move { drop(reply.send(rest.await)) });
             }
             Err(what) => {
                 drop(permit);
@@ -135,17 +155,9 @@ fn call(module: &Shared, query: Arc<Query>) -> Result<Decide, String> {
     catch_unwind(AssertUnwindSafe(|| module.decide(query))).map_err(|panic| panic_text(&*panic))
 }
 
-impl Handler<Finish> for ModuleActor {
-    type Result = ();
-
-    fn handle(&mut self, finish: Finish, context: &mut Self::Context) {
-        actix_rt::spawn(later(finish, context.address()));
-    }
-}
-
 /// The part of a decision that waits. The permit lives as long as it does.
-async fn later(Finish { future, deadline, reply, permit }: Finish, actor: Addr<ModuleActor>) {
-    let answer = match timeout_at(deadline, AssertUnwindSafe(future).catch_unwind()).await {
+async fn later(future: BoxFuture<Outcome>, deadline: Instant, permit: Permit, actor: Addr<ModuleActor>) -> Reply {
+    let reply = match timeout_at(deadline, AssertUnwindSafe(future).catch_unwind()).await {
         Ok(Ok(outcome)) => outcome.map_err(Failure::from),
         Ok(Err(panic)) => {
             let what = panic_text(&*panic);
@@ -155,7 +167,7 @@ async fn later(Finish { future, deadline, reply, permit }: Finish, actor: Addr<M
         Err(_) => Err(Failure::new(FailureKind::TimedOut, "its deadline passed")),
     };
     drop(permit);
-    let _ = reply.send(answer);
+    reply
 }
 
 impl Handler<Panicked> for ModuleActor {
@@ -212,9 +224,7 @@ impl Route {
             State::Up => match call(&self.module, query) {
                 Ok(Decide::Now(outcome)) => return outcome.map_err(Failure::from),
                 Ok(Decide::Later(future)) => {
-                    let (reply, answer) = oneshot::channel();
-                    post(&self.address, Finish { future, deadline, reply, permit });
-                    answer
+                    return Finishing(Some(Box::pin(later(future, deadline, permit, self.address.clone())))).await;
                 }
                 Err(what) => {
                     post(&self.address, Panicked(what.clone()));

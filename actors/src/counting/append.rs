@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait as _, DbErr, Statement};
-use tokio::time::timeout;
 
+use super::catch_up::in_time;
 use super::entry::encode;
-use super::fault::{Fault, fault, is_patience, patience};
+use super::fault::{Fault, fault, is_patience};
 use super::journal::SLOTS;
 use super::journal_sql::holder;
 use super::rows::Batch;
 use super::sql::own_closes;
-use super::writer::{PATIENCE, Writer, signed};
+use super::writer::{Writer, signed};
 
 /// How often a batch that met another writer is tried again.
 const MEETINGS: u32 = 20;
@@ -62,11 +62,18 @@ impl Writer {
         };
         let bytes = encode(&batch.rows)?;
         // In the first round nothing stands in the places yet.
-        if number > SLOTS && self.execute(self.sql.append(number, batch.sequence, bytes.clone())).await? > 0 {
+        if number > SLOTS && self.put(self.sql.append(number, batch.sequence, bytes.clone())).await? > 0 {
             return Ok(true);
         }
         // Somebody may also have removed what stood there.
-        Ok(self.execute(self.sql.append_first(number, batch.sequence, bytes)).await? > 0)
+        Ok(self.put(self.sql.append_first(number, batch.sequence, bytes)).await? > 0)
+    }
+
+    /// Executes a statement of the journal; how many rows it changed.
+    async fn put(&mut self, statement: Statement) -> Result<u64, DbErr> {
+        let result = in_time(self.held.execute(&self.database, statement)).await;
+        self.database.observe(&result);
+        result
     }
 
     fn was_written(&mut self, batch: &Batch) {
@@ -78,7 +85,7 @@ impl Writer {
 
     /// The database did not take `batch`: because it is written already?
     async fn find(&mut self, batch: &Batch) -> Written {
-        match timeout(PATIENCE, self.is_written(batch)).await.unwrap_or_else(|_| Err(patience())) {
+        match in_time(self.is_written(batch)).await {
             Ok(true) => {
                 self.was_written(batch);
                 Written::Yes

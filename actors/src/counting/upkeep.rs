@@ -12,6 +12,7 @@ use super::writer::{CLEANING, CLOSED_SECONDS, CONFIRMED, Writer, signed};
 impl Writer {
     pub(super) async fn tick(&mut self) {
         let now = self.shared.now();
+        self.held.give_back_unused();
         match &mut self.away {
             Some((_, pause)) => {
                 *pause = (*pause * 2).min(Duration::from_secs(2));

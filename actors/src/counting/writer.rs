@@ -27,7 +27,7 @@ use super::journal::{Journal, MANY};
 use super::ledger::{Answer, Durability, Order, SHARDS, Shared, Waiting};
 use super::rows::{Batch, Row};
 use super::sql::{Sql, Stored};
-use crate::database::{Database, Probe};
+use crate::database::{Database, Held, Probe};
 use crate::module::Unavailable;
 use crate::supervise::panic_text;
 
@@ -68,6 +68,8 @@ pub(super) struct Writer {
     pub(super) sequence: i64,
     /// When the writer's own row closes, as it is stored.
     pub(super) own_closes: i64,
+    /// What entries of the journal are written by.
+    pub(super) held: Held,
     /// What is known of the journal.
     pub(super) journal: Journal,
     /// What is on its way from there to the table.
@@ -95,6 +97,7 @@ impl Writer {
             log,
             sequence: 0,
             own_closes: 0,
+            held: Held::default(),
             journal: Journal::default(),
             folding: None,
             fold_trouble: None,

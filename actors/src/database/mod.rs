@@ -9,6 +9,7 @@
 
 mod describe;
 mod error;
+mod held;
 #[cfg(test)]
 pub(crate) mod kept_log;
 mod pool;
@@ -37,6 +38,7 @@ use crate::watch::Watch;
 
 pub use self::describe::Description;
 pub use self::error::DatabaseError;
+pub use self::held::Held;
 pub use self::probe::Probe;
 pub use self::read_only::ReadOnly;
 pub use self::settings::{Settings, Synchronous};

@@ -224,14 +224,11 @@ impl Comparison<'_> {
                 command.args(["--mode", "tokio", "--threads", &threads.to_string(), "--addr", &address.to_string()]);
                 Server::start("floor", command, address, self.directory.join("floor.log"), cores, &probe)
             }
-            Subject::Transactions(store) | Subject::Additions(store) => {
+            Subject::Transactions(store, work) => {
                 let address = free_address()?;
                 let mut command = Command::new(program("transactions")?);
                 let url = self.database(store, role).context("a server")?;
-                command.args(["--database", &url, "--addr", &address.to_string()]);
-                if matches!(subject, Subject::Additions(_)) {
-                    command.arg("--add-only");
-                }
+                command.args(["--database", &url, "--addr", &address.to_string(), "--work", work.name()]);
                 let log = self.directory.join("transactions.log");
                 Server::start("transactions", command, address, log, cores, &probe)
             }

@@ -7,10 +7,8 @@
 pub enum Subject {
     /// The tokio floor with so many threads.
     Floor(usize),
-    /// A server that does one transaction for each request: it looks, decides, adds and commits.
-    Transactions(Store),
-    /// A server that adds with one statement for each request, and decides nothing.
-    Additions(Store),
+    /// A server that does one transaction on the database for each request.
+    Transactions(Store, Work),
     /// valvulad.
     Daemon(Daemon),
 }
@@ -43,6 +41,29 @@ pub enum Store {
     MariaDb,
     /// A private PostgreSQL with its own durability.
     Postgres,
+}
+
+/// What a transaction for each request does, as `transactions --work` calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// What mod-mquota does: it looks at the account's and the domain's minute, hour and day, holds them, decides, adds
+    /// and commits.
+    Counters,
+    /// The same with one number of the account.
+    Number,
+    /// It adds to that number with one statement, and decides nothing.
+    Add,
+}
+
+impl Work {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counters => "counters",
+            Self::Number => "number",
+            Self::Add => "add",
+        }
+    }
 }
 
 /// What goes on besides while the subject is measured.
@@ -105,7 +126,7 @@ impl Scenario {
         let threads = |subject| match subject {
             Subject::Floor(threads) => threads,
             Subject::Daemon(daemon) => daemon.workers + usize::from(daemon.strict || daemon.plans),
-            Subject::Transactions(_) | Subject::Additions(_) => 1,
+            Subject::Transactions(..) => 1,
         };
         threads(self.base) == 1 && threads(self.subject) == 1
     }
@@ -235,17 +256,26 @@ pub const SCENARIOS: &[Scenario] = &[
         )
     },
     Scenario {
-        base: Subject::Transactions(Store::MariaDb),
+        base: Subject::Transactions(Store::MariaDb, Work::Counters),
         goal: Some((10.0, 20.0)),
         ..scenario(
             "strict-mariadb",
-            "mquota strict, MariaDB, 64 connections, over a transaction for each request",
+            "mquota strict, MariaDB, 64 connections, over a transaction for each request that counts the same",
             Daemon { store: Store::MariaDb, ..STRICT },
             &["--conns", "64"],
         )
     },
     Scenario {
-        base: Subject::Additions(Store::MariaDb),
+        base: Subject::Transactions(Store::MariaDb, Work::Number),
+        ..scenario(
+            "strict-mariadb-number",
+            "the same over a transaction for each request that counts one number of the account",
+            Daemon { store: Store::MariaDb, ..STRICT },
+            &["--conns", "64"],
+        )
+    },
+    Scenario {
+        base: Subject::Transactions(Store::MariaDb, Work::Add),
         ..scenario(
             "strict-mariadb-add",
             "the same over one statement for each request, which decides nothing",
@@ -254,17 +284,26 @@ pub const SCENARIOS: &[Scenario] = &[
         )
     },
     Scenario {
-        base: Subject::Transactions(Store::Postgres),
+        base: Subject::Transactions(Store::Postgres, Work::Counters),
         goal: Some((10.0, 20.0)),
         ..scenario(
             "strict-postgres",
-            "mquota strict, PostgreSQL, 64 connections, over a transaction for each request",
+            "mquota strict, PostgreSQL, 64 connections, over a transaction for each request that counts the same",
             Daemon { store: Store::Postgres, ..STRICT },
             &["--conns", "64"],
         )
     },
     Scenario {
-        base: Subject::Additions(Store::Postgres),
+        base: Subject::Transactions(Store::Postgres, Work::Number),
+        ..scenario(
+            "strict-postgres-number",
+            "the same over a transaction for each request that counts one number of the account",
+            Daemon { store: Store::Postgres, ..STRICT },
+            &["--conns", "64"],
+        )
+    },
+    Scenario {
+        base: Subject::Transactions(Store::Postgres, Work::Add),
         ..scenario(
             "strict-postgres-add",
             "the same over one statement for each request, which decides nothing",
