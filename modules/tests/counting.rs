@@ -5,7 +5,7 @@
 mod daemon;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use actors::counting::{Durability, Ruling, Settings};
@@ -71,6 +71,50 @@ async fn exactly_the_limit_passes_with_two_daemons_on_one_mariadb() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exactly_the_limit_passes_with_two_daemons_on_one_postgresql() {
     exactly_the_limit_passes(Engine::Postgres, 2, STRICT).await;
+}
+
+/// One daemon decides hundreds of requests at a time, the other few, so that its entries are quicker.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_with_many_requests_is_not_kept_from_writing_by_one_with_few() {
+    for engine in Engine::ALL {
+        let sql = TestDatabase::new(engine);
+        let (busy, quick) = (Daemon::start(&sql, STRICT).await, Daemon::start(&sql, STRICT).await);
+        let stop = Arc::new(AtomicBool::new(false));
+        let quick_tasks: Vec<_> = (0..2)
+            .map(|_| {
+                let (ledger, stop) = (quick.ledger.clone(), stop.clone());
+                tokio::spawn(async move {
+                    let mut passed = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        assert_eq!(Asked::default().of(&ledger).await, Ok(Ruling::Pass));
+                        passed += 1;
+                    }
+                    passed
+                })
+            })
+            .collect();
+        let busy_tasks: Vec<_> = (0..400)
+            .map(|_| {
+                let ledger = busy.ledger.clone();
+                tokio::spawn(async move {
+                    for _ in 0..10 {
+                        assert_eq!(Asked::default().of(&ledger).await, Ok(Ruling::Pass));
+                    }
+                })
+            })
+            .collect();
+        for task in busy_tasks {
+            task.await.unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        let mut passed = 4000;
+        for task in quick_tasks {
+            passed += task.await.unwrap();
+        }
+        busy.stop().await;
+        quick.stop().await;
+        assert_eq!(daemon::stored(&sql, "ann@example.com"), passed, "{engine:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,25 +3,11 @@
 use actors::database::Database;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use sea_orm::{
-    ConnectionTrait as _, DatabaseBackend, DatabaseTransaction, DbErr, IsolationLevel, SqliteTransactionMode,
-    TransactionOptions,
-};
+use sea_orm::{ConnectionTrait as _, DbErr};
 use slog::{Logger, info};
 
 use super::day;
 use super::sql::Sql;
-
-/// A transaction that writes, on a row at a time.
-pub async fn begin(database: &Database) -> Result<DatabaseTransaction, DbErr> {
-    let is_sqlite = database.backend() == DatabaseBackend::Sqlite;
-    let options = TransactionOptions {
-        isolation_level: (!is_sqlite).then_some(IsolationLevel::ReadCommitted),
-        sqlite_transaction_mode: is_sqlite.then_some(SqliteTransactionMode::Immediate),
-        ..TransactionOptions::default()
-    };
-    database.begin(options).await
-}
 
 /// Does what is due at the change of day, unless another daemon has done it.
 pub async fn change_day(
@@ -31,7 +17,7 @@ pub async fn change_day(
     today: Date,
     log: &Logger,
 ) -> Result<(), DbErr> {
-    let transaction = begin(database).await?;
+    let transaction = database.begin_to_write().await?;
     let rows = transaction.query_all_raw(sql.tracked()).await?;
     let tracked: Option<(Option<i64>, Option<i64>)> =
         rows.first().map(|row| Ok::<_, DbErr>((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).transpose()?;

@@ -23,7 +23,7 @@ use slog::{Logger, info, warn};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::change::{begin, change_day};
+use super::change::change_day;
 use super::day::day_of;
 use super::desk::{Ruling, Shared};
 use super::doubt::{Doubt, is_late, late};
@@ -113,16 +113,20 @@ impl Clerk {
                     }
                     next = Instant::now() + if self.away.is_some() { self.pause } else { TICK };
                 }
-                () = shared.queue.woken() => {
-                    self.serve().await;
-                    if self.away.is_some() {
-                        next = next.min(Instant::now() + self.pause);
-                    }
-                }
                 () = sleep_until(next) => {
                     self.tick().await;
                     self.pause = (self.pause * 2).min(TICK);
                     next = Instant::now() + if self.away.is_some() { self.pause } else { TICK };
+                }
+                // Last, and one transaction at a time: under load there is no end to them.
+                () = shared.queue.woken() => {
+                    self.serve_round().await;
+                    if !shared.queue.is_empty() {
+                        shared.queue.wake();
+                    }
+                    if self.away.is_some() {
+                        next = next.min(Instant::now() + self.pause);
+                    }
                 }
             }
             self.note_facts();
@@ -196,24 +200,29 @@ impl Clerk {
 
     /// Decides all that wait.
     async fn serve(&mut self) {
-        loop {
-            let mut waiting = self.shared.queue.take(MOST);
-            if waiting.is_empty() {
-                return;
-            }
-            if !self.shared.settings.load().count_when_away {
-                // Who gave up waiting was answered without us, and its mail deferred.
-                waiting.retain(|waiting| !waiting.answer.is_closed());
-            }
-            match &self.away {
-                Some(why) => {
-                    let why = why.clone();
-                    self.answer_unasked(waiting, &why);
-                }
-                None => self.answer_after_commit(Round { waiting, ..Round::default() }).await,
-            }
-            self.note_facts();
+        while !self.shared.queue.is_empty() {
+            self.serve_round().await;
         }
+    }
+
+    /// Decides some of those that wait, the oldest.
+    async fn serve_round(&mut self) {
+        let mut waiting = self.shared.queue.take(MOST);
+        if waiting.is_empty() {
+            return;
+        }
+        if !self.shared.settings.load().count_when_away {
+            // Who gave up waiting was answered without us, and its mail deferred.
+            waiting.retain(|waiting| !waiting.answer.is_closed());
+        }
+        match &self.away {
+            Some(why) => {
+                let why = why.clone();
+                self.answer_unasked(waiting, &why);
+            }
+            None => self.answer_after_commit(Round { waiting, ..Round::default() }).await,
+        }
+        self.note_facts();
     }
 
     async fn answer_after_commit(&mut self, mut round: Round) {
@@ -266,7 +275,7 @@ impl Clerk {
             change_day(&self.shared.database, self.sql, &zone, today, &self.log).await?;
             self.handled = Some(today);
         }
-        let transaction = begin(&self.shared.database).await?;
+        let transaction = self.shared.database.begin_to_write().await?;
         if self.doubt.is_some() {
             let last = self.receipts.last(&transaction, true).await?;
             if let Some(doubt) = self.doubt.take() {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait as _, DbErr, Statement};
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, Statement};
 
 use super::catch_up::in_time;
 use super::entry::encode;
 use super::fault::{Fault, fault, is_patience};
 use super::journal::SLOTS;
-use super::journal_sql::holder;
+use super::journal_sql::{entry, holder};
 use super::rows::Batch;
 use super::sql::own_closes;
 use super::writer::{Writer, signed};
@@ -61,12 +61,75 @@ impl Writer {
             return Ok(true);
         };
         let bytes = encode(&batch.rows)?;
-        // In the first round nothing stands in the places yet.
-        if number > SLOTS && self.put(self.sql.append(number, batch.sequence, bytes.clone())).await? > 0 {
+        if self.put(self.sql.append(number, batch.sequence, bytes.clone())).await? > 0 {
             return Ok(true);
         }
-        // Somebody may also have removed what stood there.
+        // Another daemon was quicker, or somebody has removed what stood there.
         Ok(self.put(self.sql.append_first(number, batch.sequence, bytes)).await? > 0)
+    }
+
+    /// Begins a transaction in which nobody else can write the next entry. What others have written is in memory then.
+    pub(super) async fn take_turn(&mut self) -> Result<DatabaseTransaction, DbErr> {
+        let result = self.lock_next().await;
+        self.database.observe(&result);
+        if let Some(turn) = result? {
+            return Ok(turn);
+        }
+        self.open().await?;
+        let turn = self.lock_next().await?;
+        turn.ok_or_else(|| DbErr::Custom("valvula_journal changes too fast".to_owned()))
+    }
+
+    /// `None`: the journal does not go on where memory stands.
+    async fn lock_next(&mut self) -> Result<Option<DatabaseTransaction>, DbErr> {
+        let turn = in_time(self.database.begin_to_write()).await?;
+        for _ in 0..SLOTS {
+            let next = self.journal.position + 1;
+            let row = in_time(turn.query_one_raw(self.sql.lock(next))).await?;
+            // Where nothing stands, somebody has removed it: the first to put something there has it.
+            let Some(row) = row else { return Ok(Some(turn)) };
+            let number: i64 = row.try_get_by_index(0)?;
+            if number < next {
+                return Ok(Some(turn));
+            }
+            if number > next {
+                return Ok(None);
+            }
+            let entry = entry(&row)?;
+            self.take_in(&entry);
+            self.journal.follow(entry);
+        }
+        Ok(None)
+    }
+
+    /// Writes `batch` in the transaction of [`Writer::take_turn`], and ends that.
+    pub(super) async fn write_in(&mut self, turn: DatabaseTransaction, batch: &Batch) -> Written {
+        match self.send_in(turn, batch).await {
+            Ok(true) => {
+                self.was_written(batch);
+                Written::Yes
+            }
+            Ok(false) => Written::Refused,
+            Err(error) => {
+                self.database.observe::<()>(&Err(error.clone()));
+                Written::Unknown(error.to_string())
+            }
+        }
+    }
+
+    async fn send_in(&self, turn: DatabaseTransaction, batch: &Batch) -> Result<bool, DbErr> {
+        let Some(number) = batch.number else { return Ok(false) };
+        let bytes = encode(&batch.rows)?;
+        let mut rows = in_time(turn.execute_raw(self.sql.append(number, batch.sequence, bytes.clone()))).await?;
+        if rows.rows_affected() == 0 {
+            match in_time(turn.execute_raw(self.sql.append_first(number, batch.sequence, bytes))).await {
+                Err(error) if fault(&error) == Fault::Refused => return Ok(false),
+                result => rows = result?,
+            }
+        }
+        let is_written = rows.rows_affected() > 0;
+        in_time(turn.commit()).await?;
+        Ok(is_written)
     }
 
     /// Executes a statement of the journal; how many rows it changed.

@@ -15,6 +15,8 @@ use super::writer::{PATIENCE, Writer, signed};
 
 /// Keys of one question.
 const KEYS: usize = 2000;
+/// Places of the journal that are made at a time.
+const PLACES: i64 = 1024;
 /// Entries of the first question; there are seldom more.
 const FEW: i64 = 16;
 
@@ -93,7 +95,7 @@ impl Writer {
     pub(super) async fn open(&mut self) -> Result<(), DbErr> {
         let _ = self.finish_fold().await;
         let result = async {
-            self.make_head().await?;
+            self.make_journal().await?;
             self.read_everything().await
         };
         let result = result.await;
@@ -101,8 +103,8 @@ impl Writer {
         result
     }
 
-    /// Makes the journal's head if there is none: unless we know better, all entries are folded then.
-    pub(super) async fn make_head(&self) -> Result<(), DbErr> {
+    /// Makes the journal if there is none, or its head. Unless we know better, all entries are folded then.
+    pub(super) async fn make_journal(&self) -> Result<(), DbErr> {
         let connection = self.database.writer();
         if in_time(number(&connection, self.sql.head())).await?.is_some() {
             return Ok(());
@@ -111,6 +113,10 @@ impl Writer {
             folded if folded > 0 && !self.journal.is_unsure => folded,
             _ => in_time(number(&connection, self.sql.last_entry())).await?.unwrap_or(0),
         };
+        // The head last: where that is, all is.
+        for first in (0..SLOTS).step_by(usize::try_from(PLACES).unwrap_or(1)) {
+            in_time(connection.execute_raw(self.sql.make_places(folded, first..first + PLACES))).await?;
+        }
         match in_time(connection.execute_raw(self.sql.make_head(folded))).await {
             // Another daemon was quicker.
             Err(error) if fault(&error) != Fault::Refused => Err(error),
@@ -186,7 +192,7 @@ impl Writer {
         }
     }
 
-    fn take_in(&self, entry: &Entry) {
+    pub(super) fn take_in(&self, entry: &Entry) {
         for row in &entry.rows {
             self.shared.shard_of_key(row.kind, &row.name).lock().follow(row);
         }

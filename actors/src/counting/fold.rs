@@ -3,18 +3,16 @@
 //! One transaction moves the head and adds: of two daemons that fold the same entries, one is refused. Whatever
 //! becomes of it, nothing is lost: the entries stay until the head has passed them.
 
-use sea_orm::{
-    ConnectionTrait as _, DatabaseBackend, DbErr, ExecResult, IsolationLevel, SqliteTransactionMode, TransactionOptions,
-};
+use sea_orm::{ConnectionTrait as _, DbErr, ExecResult};
 use slog::{info, warn};
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::timeout;
 
 use super::book::Key;
-use super::fault::{Fault, fault, patience};
+use super::catch_up::in_time;
+use super::fault::{Fault, fault};
 use super::journal::Fold;
 use super::sql::{Sql, Stored, own_closes, stored};
-use super::writer::{MAX_ROWS, PATIENCE, Writer, signed};
+use super::writer::{MAX_ROWS, Writer, signed};
 use crate::database::Database;
 
 /// How often a daemon tries that others are quicker than.
@@ -53,9 +51,7 @@ impl Writer {
         let fold = self.journal.take();
         let (to, keys) = (fold.to, fold.rows.iter().map(|row| (row.kind, row.name.clone())).collect());
         let (database, sql, now) = (self.database.clone(), self.sql.clone(), signed(self.shared.now()));
-        let task = tokio::spawn(async move {
-            timeout(PATIENCE, write(&database, &sql, fold, now)).await.unwrap_or_else(|_| Err(patience()))
-        });
+        let task = tokio::spawn(async move { write(&database, &sql, fold, now).await });
         self.folding = Some(Folding { to, keys, task });
         Ok(())
     }
@@ -123,33 +119,27 @@ impl Writer {
 }
 
 async fn write(database: &Database, sql: &Sql, fold: Fold, now: i64) -> Folded {
-    let is_sqlite = database.backend() == DatabaseBackend::Sqlite;
-    let transaction = database
-        .begin(TransactionOptions {
-            // Rows that are not there yet must not be locked as gaps: two daemons would wait for each other.
-            isolation_level: (!is_sqlite).then_some(IsolationLevel::ReadCommitted),
-            sqlite_transaction_mode: is_sqlite.then_some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        })
-        .await?;
-    let is_moved = transaction.execute_raw(sql.move_head(fold.from, fold.to)).await?.rows_affected() > 0;
+    // Each step has its time: how many there are depends on how much was charged.
+    let transaction = in_time(database.begin_to_write()).await?;
+    let execute = |statement| in_time(transaction.execute_raw(statement));
+    let is_moved = execute(sql.move_head(fold.from, fold.to)).await?.rows_affected() > 0;
     // Somebody may have emptied the journal.
-    if !is_moved && !is_done(transaction.execute_raw(sql.make_head(fold.to)).await)? {
-        transaction.rollback().await?;
+    if !is_moved && !is_done(execute(sql.make_head(fold.to)).await)? {
+        in_time(transaction.rollback()).await?;
         return Ok(None);
     }
-    transaction.execute_raw(sql.fold(&[], &fold.writers, own_closes(now))).await?;
+    execute(sql.fold(&[], &fold.writers, own_closes(now))).await?;
     let mut rows = Vec::with_capacity(fold.rows.len());
     for chunk in fold.rows.chunks(MAX_ROWS) {
-        transaction.execute_raw(sql.fold(chunk, &[], 0)).await?;
+        execute(sql.fold(chunk, &[], 0)).await?;
         // With what was charged or changed there by others.
         let keys = chunk.iter().map(|row| (row.kind, &*row.name));
-        let found = transaction.query_all_raw(sql.read(keys, false)).await?;
+        let found = in_time(transaction.query_all_raw(sql.read(keys, false))).await?;
         for row in &found {
             rows.push(stored(row)?);
         }
     }
-    transaction.commit().await?;
+    in_time(transaction.commit()).await?;
     Ok(Some(rows))
 }
 

@@ -1,6 +1,8 @@
 //! The statements of the journal. What stands in which place is decided by the statement itself, so that of two
 //! daemons one succeeds.
 
+use std::ops::Range;
+
 use sea_orm::{DatabaseBackend, DbErr, QueryResult, Statement, Value};
 
 use super::entry::decode;
@@ -41,9 +43,42 @@ impl Sql {
         Statement::from_sql_and_values(self.backend, sql, parameters.values)
     }
 
-    /// The same where nothing has stood yet.
+    /// The same where nothing stands.
     pub(super) fn append_first(&self, number: i64, sequence: i64, batch: Vec<u8>) -> Statement {
         self.place(place_of(number), number, sequence, batch)
+    }
+
+    /// Makes the places that are not there, as if entry `last` and those before it had stood
+    /// there; `places` counts back from it.
+    pub(super) fn make_places(&self, last: i64, places: Range<i64>) -> Statement {
+        let mut sql = format!("INSERT INTO {JOURNAL} ({COLUMNS}) VALUES ");
+        let mut parameters = Parameters::new(self.backend, 6 * SLOTS.unsigned_abs() as usize);
+        for (position, back) in places.enumerate() {
+            let number = last - back;
+            sql.push_str(if position == 0 { "(" } else { "), (" });
+            for (position, value) in self.values(place_of(number), number, 0, Vec::new()).into_iter().enumerate() {
+                sql.push_str(if position == 0 { "" } else { ", " });
+                parameters.push_bare(&mut sql, value);
+            }
+        }
+        sql.push(')');
+        sql.push_str(match self.backend {
+            DatabaseBackend::MySql => " ON DUPLICATE KEY UPDATE slot = VALUES(slot)",
+            _ => " ON CONFLICT (store, slot) DO NOTHING",
+        });
+        Statement::from_sql_and_values(self.backend, sql, parameters.values)
+    }
+
+    /// What stands where entry `number` would; on a server nobody else can put anything there before the transaction
+    /// ends.
+    pub(super) fn lock(&self, number: i64) -> Statement {
+        let mut sql = format!("SELECT number, writer, sequence, batch FROM {JOURNAL}");
+        let mut parameters = Parameters::new(self.backend, 2);
+        self.push_place(&mut sql, &mut parameters, place_of(number));
+        if self.backend != DatabaseBackend::Sqlite {
+            sql.push_str(" FOR UPDATE");
+        }
+        Statement::from_sql_and_values(self.backend, sql, parameters.values)
     }
 
     /// Makes the head, if there is none: entries up to `number` are folded.
@@ -111,15 +146,14 @@ impl Sql {
         holder.sequence == sequence && holder.writer == stored_name(&self.writer)
     }
 
+    /// The values of [`COLUMNS`].
+    fn values(&self, slot: i64, number: i64, sequence: i64, batch: Vec<u8>) -> [Value; 6] {
+        let writer = stored_name(&self.writer);
+        [self.store.clone().into(), slot.into(), number.into(), writer.into(), sequence.into(), batch.into()]
+    }
+
     fn place(&self, slot: i64, number: i64, sequence: i64, batch: Vec<u8>) -> Statement {
-        let values: [Value; 6] = [
-            self.store.clone().into(),
-            slot.into(),
-            number.into(),
-            stored_name(&self.writer).into(),
-            sequence.into(),
-            batch.into(),
-        ];
+        let values = self.values(slot, number, sequence, batch);
         let mut sql = format!("INSERT INTO {JOURNAL} ({COLUMNS}) VALUES (");
         let mut parameters = Parameters::new(self.backend, values.len());
         for (position, value) in values.into_iter().enumerate() {

@@ -18,7 +18,7 @@ impl Writer {
     pub(super) async fn read_back(&mut self, now: i64) -> Result<(), DbErr> {
         let is_strict = self.shared.settings.load().durability == Durability::Strict;
         if is_strict {
-            self.make_head().await?;
+            self.make_journal().await?;
         }
         // What is done to the table has to be done to what a daemon left that was killed, too.
         for _ in 0..ATTEMPTS {
@@ -67,7 +67,7 @@ impl Writer {
                 Some(last) => after = Some(last),
                 None => return Ok(()),
             }
-            self.answer_waiting().await;
+            self.answer_batch().await;
         }
     }
 

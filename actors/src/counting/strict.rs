@@ -1,10 +1,9 @@
 //! Strict answers: after the commit, and exact when several daemons share the database.
 //!
 //! A batch is decided by what is in memory and becomes the next entry of the journal. If another daemon has written
-//! that entry, its charges are added to memory and the same requests are decided again. A refusal is held against the
-//! counters' table, unless that was done a moment ago: somebody may have given something back there.
-
-use std::time::Duration;
+//! that entry, its charges are added to memory and the same requests are decided again; if that happens twice, while
+//! the place of the next entry is locked. A refusal is held against the counters' table, unless that was done a moment
+//! ago: somebody may have given something back there.
 
 use sea_orm::DbErr;
 use tokio::time::Instant;
@@ -18,7 +17,7 @@ use crate::module::Unavailable;
 use crate::reply::Replies;
 
 /// How often requests are decided again because other daemons were quicker.
-const ATTEMPTS: u32 = 50;
+const ATTEMPTS: u32 = 20;
 
 /// Requests and what was decided of each.
 type Decided = Vec<(Waiting, Ruling, Undo)>;
@@ -40,11 +39,25 @@ impl Writer {
             self.went(&error.to_string());
             return self.answer_in_memory(waiting);
         }
-        for attempt in 1..=ATTEMPTS {
+        let mut refusals = 0;
+        for _ in 0..ATTEMPTS {
+            // Who decides much takes longer than others, who would always be quicker: so from the second time on they
+            // have to wait.
+            let turn = match refusals {
+                0 | 1 => None,
+                _ => match self.take_turn().await {
+                    Ok(turn) => Some(turn),
+                    Err(error) => {
+                        self.went(&error.to_string());
+                        return self.answer_in_memory(waiting);
+                    }
+                },
+            };
             let decided = self.decide(waiting);
             let doubtful = self.unconfirmed(&decided);
             if !doubtful.is_empty() {
                 waiting = self.undo(decided);
+                drop(turn);
                 if let Err(error) = self.confirm(doubtful).await {
                     self.went(&error.to_string());
                     return self.answer_in_memory(waiting);
@@ -56,14 +69,16 @@ impl Writer {
                 return self.answer(decided);
             }
             let batch = self.next_batch(rows);
-            match self.write(&batch).await {
+            let written = match turn {
+                Some(turn) => self.write_in(turn, &batch).await,
+                None => self.write(&batch).await,
+            };
+            match written {
                 Written::Yes => return self.answer(decided),
                 Written::Refused => waiting = self.undo(decided),
                 Written::Unknown(error) => return self.keep(batch, decided, &error),
             }
-            if attempt > 1 {
-                tokio::time::sleep(Duration::from_millis(u64::from(attempt.min(10)))).await;
-            }
+            refusals += 1;
             if let Err(error) = self.follow().await {
                 self.went(&error.to_string());
                 return self.answer_in_memory(waiting);

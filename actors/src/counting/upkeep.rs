@@ -76,7 +76,9 @@ impl Writer {
     }
 
     pub(super) async fn close(&mut self) -> Result<(), String> {
-        self.answer_waiting().await;
+        while !self.shared.queue.is_empty() {
+            self.answer_batch().await;
+        }
         let result = self.flush().await;
         // What can't be folded stays in the journal, and is found there at the next start.
         if result.is_ok()

@@ -161,14 +161,18 @@ impl Writer {
                     next = Instant::now() + self.pause();
                 }
                 folded = done(&mut self.folding) => drop(self.was_folded(folded)),
-                () = shared.queue.woken() => {
-                    self.answer_waiting().await;
-                    // settings may have changed
-                    next = next.min(Instant::now() + self.pause());
-                }
                 () = sleep_until(next) => {
                     self.tick().await;
                     next = Instant::now() + self.pause();
+                }
+                // Last, and one batch at a time: under load there is no end to them.
+                () = shared.queue.woken() => {
+                    self.answer_batch().await;
+                    if !shared.queue.is_empty() {
+                        shared.queue.wake();
+                    }
+                    // settings may have changed
+                    next = next.min(Instant::now() + self.pause());
                 }
             }
         }
@@ -321,18 +325,16 @@ impl Writer {
         result.map(|done| done.rows_affected())
     }
 
-    /// Decides all that wait.
-    pub(super) async fn answer_waiting(&mut self) {
-        loop {
-            let waiting = self.shared.queue.take(MAX_REQUESTS);
-            if waiting.is_empty() {
-                return;
-            }
-            if self.away.is_some() {
-                self.answer_in_memory(waiting);
-            } else {
-                self.answer_after_commit(waiting).await;
-            }
+    /// Decides some of those that wait, the oldest.
+    pub(super) async fn answer_batch(&mut self) {
+        let waiting = self.shared.queue.take(MAX_REQUESTS);
+        if waiting.is_empty() {
+            return;
+        }
+        if self.away.is_some() {
+            self.answer_in_memory(waiting);
+        } else {
+            self.answer_after_commit(waiting).await;
         }
     }
 

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use sea_orm::{
     ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr, IsolationLevel,
-    TransactionOptions, TransactionTrait as _,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
 };
 use serde_json::Value;
 use slog::{Logger, info, warn};
@@ -173,6 +173,21 @@ impl Database {
         let writer = self.writer();
         // Whoever begins it notes what the whole of it came to.
         self.unobserved(async move { writer.begin_with_options(options).await }).await
+    }
+
+    /// Begins a transaction that locks what it writes: on SQLite all of the file, at once. Rows that are not there are
+    /// not locked as gaps, where two daemons would wait for each other.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn begin_to_write(&self) -> Result<DatabaseTransaction, DbErr> {
+        let is_sqlite = self.backend() == DatabaseBackend::Sqlite;
+        self.begin(TransactionOptions {
+            isolation_level: (!is_sqlite).then_some(IsolationLevel::ReadCommitted),
+            sqlite_transaction_mode: is_sqlite.then_some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        })
+        .await
     }
 
     /// Begins a transaction that only reads, all of it as the database is at its first question. For whoever may
