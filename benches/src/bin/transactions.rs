@@ -157,6 +157,15 @@ async fn count_mysql(pool: &sqlx::MySqlPool, user: &str) -> sqlx::Result<bool> {
     let look = "SELECT minute_from, minute_used, hour_from, hour_used, day_from, day_used FROM counters \
                 WHERE (kind = 0 AND name = ?) OR (kind = 1 AND name = ?) ORDER BY kind FOR UPDATE";
     let rows = sqlx::query(look).bind(user).bind(domain).fetch_all(&mut *transaction).await?;
+    if rows.len() < 2 {
+        // Seen for the first time. One that holds the domain's row must not wait for the account's.
+        transaction.rollback().await?;
+        let make = "INSERT IGNORE INTO counters VALUES (?, ?, 0, 0, 0, 0, 0, 0)";
+        for (kind, name) in [(0_i16, user), (1, domain)] {
+            sqlx::query(make).bind(kind).bind(name).execute(pool).await?;
+        }
+        return Err(sqlx::Error::RowNotFound);
+    }
     let counter = |row: &MySqlRow| std::array::from_fn(|column| row.get(column));
     if is_full(&rows.iter().map(counter).collect::<Vec<_>>(), windows) {
         return Ok(false);
@@ -181,6 +190,15 @@ async fn count_postgres(pool: &sqlx::PgPool, user: &str) -> sqlx::Result<bool> {
     let look = "SELECT minute_from, minute_used, hour_from, hour_used, day_from, day_used FROM counters \
                 WHERE (kind = 0 AND name = $1) OR (kind = 1 AND name = $2) ORDER BY kind FOR UPDATE";
     let rows = sqlx::query(look).bind(user).bind(domain).fetch_all(&mut *transaction).await?;
+    if rows.len() < 2 {
+        // Seen for the first time. One that holds the domain's row must not wait for the account's.
+        transaction.rollback().await?;
+        let make = "INSERT INTO counters VALUES ($1, $2, 0, 0, 0, 0, 0, 0) ON CONFLICT DO NOTHING";
+        for (kind, name) in [(0_i16, user), (1, domain)] {
+            sqlx::query(make).bind(kind).bind(name).execute(pool).await?;
+        }
+        return Err(sqlx::Error::RowNotFound);
+    }
     let counter = |row: &PgRow| std::array::from_fn(|column| row.get(column));
     if is_full(&rows.iter().map(counter).collect::<Vec<_>>(), windows) {
         return Ok(false);
@@ -214,7 +232,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Answers until the client leaves, or transactions fail.
 async fn serve(mut stream: TcpStream, pool: Pool, work: Work) -> anyhow::Result<()> {
-    /// Two that insert the same row may meet: one of them has to begin again.
+    /// Who is counted for the first time is counted once more, when its rows are there.
     const ATTEMPTS: u32 = 10;
     let mut buffer = Vec::with_capacity(4096);
     loop {

@@ -13,8 +13,9 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let (bytes, batch, tail) = match manager.get_database_backend() {
             DatabaseBackend::MySql => ("VARBINARY(512)", "MEDIUMBLOB", " ENGINE=InnoDB ROW_FORMAT=DYNAMIC"),
-            // Each entry makes a new version of its row: with room for it on the same page the index is left alone.
-            DatabaseBackend::Postgres => ("BYTEA", "BYTEA", " WITH (fillfactor = 50)"),
+            // Each entry makes a new version of its row: with room for it on the same page the index is left alone. What
+            // fits into a page is neither compressed nor put elsewhere.
+            DatabaseBackend::Postgres => ("BYTEA", "BYTEA", " WITH (fillfactor = 50, toast_tuple_target = 8160)"),
             _ => ("BLOB", "BLOB", ""),
         };
         let create = format!(
