@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, Statement};
 
-use super::catch_up::in_time;
 use super::entry::encode;
-use super::fault::{Fault, fault, is_patience};
+use super::fault::{Fault, fault, in_time, inserted, is_patience};
 use super::journal::SLOTS;
 use super::journal_sql::{entry, holder};
 use super::rows::Batch;
@@ -120,15 +119,12 @@ impl Writer {
     async fn send_in(&self, turn: DatabaseTransaction, batch: &Batch) -> Result<bool, DbErr> {
         let Some(number) = batch.number else { return Ok(false) };
         let bytes = encode(&batch.rows)?;
-        let mut rows = in_time(turn.execute_raw(self.sql.append(number, batch.sequence, bytes.clone()))).await?;
-        if rows.rows_affected() == 0 {
-            match in_time(turn.execute_raw(self.sql.append_first(number, batch.sequence, bytes))).await {
-                Err(error) if fault(&error) == Fault::Refused => return Ok(false),
-                result => rows = result?,
-            }
+        let execute = |statement| in_time(turn.execute_raw(statement));
+        let is_written = execute(self.sql.append(number, batch.sequence, bytes.clone())).await?.rows_affected() > 0
+            || inserted(execute(self.sql.append_first(number, batch.sequence, bytes)).await)?;
+        if is_written {
+            in_time(turn.commit()).await?;
         }
-        let is_written = rows.rows_affected() > 0;
-        in_time(turn.commit()).await?;
         Ok(is_written)
     }
 

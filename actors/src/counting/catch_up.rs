@@ -4,14 +4,13 @@
 //! the counters' table, in a snapshot that says which entries are folded into them. [`Writer::open`] reads all.
 
 use sea_orm::{ConnectionTrait, DbErr, Statement};
-use tokio::time::timeout;
 
 use super::book::Key;
-use super::fault::{Fault, fault, patience};
+use super::fault::{in_time, inserted};
 use super::journal::{Entry, Journal, SLOTS};
 use super::journal_sql::entry;
 use super::sql::{Stored, stored};
-use super::writer::{PATIENCE, Writer, signed};
+use super::writer::{Writer, signed};
 
 /// Keys of one question.
 const KEYS: usize = 2000;
@@ -19,11 +18,6 @@ const KEYS: usize = 2000;
 const PLACES: i64 = 1024;
 /// Entries of the first question; there are seldom more.
 const FEW: i64 = 16;
-
-/// Requests wait behind a question no longer than behind a write.
-pub(super) async fn in_time<T>(asking: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
-    timeout(PATIENCE, asking).await.unwrap_or_else(|_| Err(patience()))
-}
 
 impl Writer {
     /// Adds to memory what other daemons have written behind the last entry that it has. Right also while a batch is
@@ -117,11 +111,8 @@ impl Writer {
         for first in (0..SLOTS).step_by(usize::try_from(PLACES).unwrap_or(1)) {
             in_time(connection.execute_raw(self.sql.make_places(folded, first..first + PLACES))).await?;
         }
-        match in_time(connection.execute_raw(self.sql.make_head(folded))).await {
-            // Another daemon was quicker.
-            Err(error) if fault(&error) != Fault::Refused => Err(error),
-            _ => Ok(()),
-        }
+        // Another daemon may have been quicker.
+        inserted(in_time(connection.execute_raw(self.sql.make_head(folded))).await).map(drop)
     }
 
     /// Begins to know the journal; whether there is one.

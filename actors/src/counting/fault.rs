@@ -1,6 +1,9 @@
 //! What an error of the database means for a batch.
 
-use sea_orm::{DbErr, RuntimeErr, SqlxError};
+use sea_orm::{DbErr, ExecResult, RuntimeErr, SqlxError};
+use tokio::time::timeout;
+
+use super::writer::PATIENCE;
 
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +44,20 @@ pub fn fault(error: &DbErr) -> Fault {
 
 const OUT_OF_PATIENCE: &str = "the database took too long over a batch";
 
-/// The error of a batch that the database took too long over.
-pub(super) fn patience() -> DbErr {
-    DbErr::Conn(sea_orm::RuntimeErr::Internal(OUT_OF_PATIENCE.to_owned()))
+/// What `asking` gives, if that does not take the database too long: requests wait behind it.
+pub(super) async fn in_time<T>(asking: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+    let out_of_patience = |_| Err(DbErr::Conn(RuntimeErr::Internal(OUT_OF_PATIENCE.to_owned())));
+    timeout(PATIENCE, asking).await.unwrap_or_else(out_of_patience)
+}
+
+/// Whether a row was inserted; if not, there is one of that key.
+pub(super) fn inserted(result: Result<ExecResult, DbErr>) -> Result<bool, DbErr> {
+    match result {
+        Err(error) if fault(&error) == Fault::Refused => Ok(false),
+        result => Ok(result?.rows_affected() > 0),
+    }
 }
 
 pub(super) fn is_patience(error: &DbErr) -> bool {
-    matches!(error, DbErr::Conn(sea_orm::RuntimeErr::Internal(why)) if why == OUT_OF_PATIENCE)
+    matches!(error, DbErr::Conn(RuntimeErr::Internal(why)) if why == OUT_OF_PATIENCE)
 }

@@ -3,13 +3,12 @@
 //! One transaction moves the head and adds: of two daemons that fold the same entries, one is refused. Whatever
 //! becomes of it, nothing is lost: the entries stay until the head has passed them.
 
-use sea_orm::{ConnectionTrait as _, DbErr, ExecResult};
+use sea_orm::{ConnectionTrait as _, DbErr};
 use slog::{info, warn};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::book::Key;
-use super::catch_up::in_time;
-use super::fault::{Fault, fault};
+use super::fault::{in_time, inserted};
 use super::journal::Fold;
 use super::sql::{Sql, Stored, own_closes, stored};
 use super::writer::{MAX_ROWS, Writer, signed};
@@ -124,7 +123,7 @@ async fn write(database: &Database, sql: &Sql, fold: Fold, now: i64) -> Folded {
     let execute = |statement| in_time(transaction.execute_raw(statement));
     let is_moved = execute(sql.move_head(fold.from, fold.to)).await?.rows_affected() > 0;
     // Somebody may have emptied the journal.
-    if !is_moved && !is_done(execute(sql.make_head(fold.to)).await)? {
+    if !is_moved && !inserted(execute(sql.make_head(fold.to)).await)? {
         in_time(transaction.rollback()).await?;
         return Ok(None);
     }
@@ -141,12 +140,4 @@ async fn write(database: &Database, sql: &Sql, fold: Fold, now: i64) -> Folded {
     }
     in_time(transaction.commit()).await?;
     Ok(Some(rows))
-}
-
-/// Whether a row was inserted, or there is one already.
-fn is_done(result: Result<ExecResult, DbErr>) -> Result<bool, DbErr> {
-    match result {
-        Err(error) if fault(&error) == Fault::Refused => Ok(false),
-        result => Ok(result?.rows_affected() > 0),
-    }
 }

@@ -52,7 +52,7 @@ impl Sql {
     /// there; `places` counts back from it.
     pub(super) fn make_places(&self, last: i64, places: Range<i64>) -> Statement {
         let mut sql = format!("INSERT INTO {JOURNAL} ({COLUMNS}) VALUES ");
-        let mut parameters = Parameters::new(self.backend, 6 * SLOTS.unsigned_abs() as usize);
+        let mut parameters = Parameters::new(self.backend, 6 * places.clone().count());
         for (position, back) in places.enumerate() {
             let number = last - back;
             sql.push_str(if position == 0 { "(" } else { "), (" });

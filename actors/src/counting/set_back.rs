@@ -10,11 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sea_orm::{ConnectionTrait as _, DbErr};
 use slog::info;
-use tokio::time::timeout;
 
-use super::fault::patience;
+use super::fault::in_time;
 use super::ledger::Shared;
-use super::writer::{PATIENCE, Writer, signed};
+use super::writer::{Writer, signed};
 
 /// Seconds that a clock may go back unnoticed: corrections in passing, and threads that were interrupted after
 /// they looked at it.
@@ -86,7 +85,6 @@ impl Writer {
 
     /// The same at the start.
     pub(super) async fn start_at(&self, now: i64) -> Result<(), DbErr> {
-        let done = timeout(PATIENCE, self.database.writer().execute_raw(self.sql.set_back(now + AHEAD))).await;
-        done.unwrap_or_else(|_| Err(patience())).map(drop)
+        in_time(self.database.writer().execute_raw(self.sql.set_back(now + AHEAD))).await.map(drop)
     }
 }

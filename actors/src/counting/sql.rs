@@ -1,10 +1,10 @@
 //! The statements of counting. Every value is a bound parameter; what is pasted are our own names.
 //!
 //! One statement writes a whole batch, so that it is atomic without a transaction around it, on all
-//! databases. Each row adds to what is there (several daemons may share it), starts a window that is
-//! newer at zero, and sets `exceeded` when a limit would be passed, which a CHECK refuses: then nothing
-//! of the batch was written. The writer's own row goes with each batch and counts them: a batch that is
-//! sent again because the answer to it was lost is refused by the same CHECK.
+//! databases. Each row adds to what is there (several daemons may share it) and starts a window that is
+//! newer at zero. The writer's own row goes with each batch and counts them: it has room for one, `exceeded` says when
+//! that is passed, and a CHECK refuses it, and the whole batch with it. So a batch that is sent again because the
+//! answer to it was lost is not added twice. (Limits of accounts are not held here: see `journal`.)
 //!
 //! A server prepares a text once and knows it again. So the text does not change with each number of rows:
 //! PostgreSQL gets its columns as arrays, the others get lengths from a short list.

@@ -17,11 +17,11 @@ use futures_util::FutureExt as _;
 use sea_orm::{ConnectionTrait as _, DbErr, Statement};
 use slog::{Logger, error, info, warn};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::append::Written;
 use super::book::{Key, Ruling, Undo};
-use super::fault::patience;
+use super::fault::in_time;
 use super::fold::{Folding, done};
 use super::journal::{Journal, MANY};
 use super::ledger::{Answer, Durability, Order, SHARDS, Shared, Waiting};
@@ -319,8 +319,7 @@ impl Writer {
 
     /// Executes `statement`; how many rows it changed.
     pub(super) async fn execute(&self, statement: Statement) -> Result<u64, DbErr> {
-        let result = timeout(PATIENCE, self.database.writer().execute_raw(statement)).await;
-        let result = result.unwrap_or_else(|_| Err(patience()));
+        let result = in_time(self.database.writer().execute_raw(statement)).await;
         self.database.observe(&result);
         result.map(|done| done.rows_affected())
     }
