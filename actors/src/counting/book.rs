@@ -55,12 +55,15 @@ pub struct Place {
 /// which hold that slot's run only.
 pub type Key = (u8, Arc<[u8]>);
 
+/// A message as it was remembered; mostly it was not.
+type Image = Option<Box<Message<Place, Over>>>;
+
 /// What was changed, so that it can be undone.
 #[derive(Debug, Default)]
 pub struct Undo {
     /// Counters as they were, in the order changed.
     counters: SmallVec<[(Key, Option<Counter>); 2]>,
-    message: Option<(Event, Option<Message<Place, Over>>)>,
+    message: Option<(Event, Image)>,
     charged: Option<(Place, u32)>,
 }
 
@@ -93,7 +96,7 @@ impl Book {
             return self.messages.note(now, &draft.event).map_or(Ruling::Pass, |over| Ruling::Over(*over));
         }
         if let Some(undo) = undo.as_deref_mut() {
-            undo.message = Some((draft.event, self.messages.image(&draft.event)));
+            undo.message = Some((draft.event, self.messages.image(&draft.event).map(Box::new)));
         }
         self.dirty_since = self.dirty_since.or(Some(now));
         match due {
@@ -161,7 +164,7 @@ impl Book {
             }
         }
         if let Some((event, image)) = undo.message {
-            self.messages.restore(&event, image);
+            self.messages.restore(&event, image.map(|image| *image));
         }
     }
 
@@ -263,7 +266,7 @@ impl Book {
                 counters.shrink_to_fit();
             }
         }
-        self.messages.forget_old(now, usize::MAX);
+        self.messages.forget_all_old(now);
     }
 
     /// The limit without room for `count` more; of several the longest window's, whose end is when the

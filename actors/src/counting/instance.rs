@@ -8,12 +8,10 @@
 //! It is bounded in time (an hour after the last request of the message) and in size (the message not
 //! heard of for longest goes first). A message that was forgotten too early is charged anew, never less.
 
-use std::collections::{HashMap, VecDeque};
-
-use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use super::event::{Event, Worth};
+use super::ring::Ring;
 
 /// How long a message is remembered after its last request, in seconds.
 pub const REMEMBERED_SECONDS: u64 = 3600;
@@ -45,6 +43,9 @@ pub struct Charged<S> {
 /// The memory of one message.
 #[derive(Debug, Clone)]
 pub struct Message<S, N> {
+    /// When it came to its place in the order.
+    placed: u64,
+    /// When it was last heard of.
     touched: u64,
     recipients: SmallVec<[u64; 2]>,
     charged: SmallVec<[Charged<S>; 1]>,
@@ -52,6 +53,10 @@ pub struct Message<S, N> {
 }
 
 impl<S, N> Message<S, N> {
+    fn new(now: u64) -> Self {
+        Self { placed: now, touched: now, recipients: SmallVec::new(), charged: SmallVec::new(), note: None }
+    }
+
     fn total(&self) -> u32 {
         self.charged.iter().map(|charged| charged.count).sum()
     }
@@ -61,16 +66,15 @@ impl<S, N> Message<S, N> {
 /// nothing is answered with (the answer given before).
 #[derive(Debug)]
 pub struct Instances<S, N = ()> {
-    messages: HashMap<u128, Message<S, N>, RandomState>,
-    /// In the order remembered; an entry touched since goes to the end when its turn comes.
-    order: VecDeque<(u64, u128)>,
+    /// In the order in which they came; one that was heard of since goes to the end when its turn comes.
+    messages: Ring<Message<S, N>>,
     capacity: usize,
 }
 
 impl<S: Clone, N: Clone> Instances<S, N> {
     /// A memory of at most `capacity` messages.
     pub fn new(capacity: usize) -> Self {
-        Self { messages: HashMap::default(), order: VecDeque::new(), capacity: capacity.max(1) }
+        Self { messages: Ring::default(), capacity: capacity.max(1) }
     }
 
     /// How many messages are remembered.
@@ -80,7 +84,7 @@ impl<S: Clone, N: Clone> Instances<S, N> {
 
     /// Whether no message is remembered.
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.len() == 0
     }
 
     /// What `event` has to charge at `now` (seconds since 1970). Changes nothing.
@@ -157,7 +161,7 @@ impl<S: Clone, N: Clone> Instances<S, N> {
     /// Takes back what [`Instances::charged`] noted of `event`; returns where it has to be given back.
     pub fn revoked(&mut self, now: u64, event: &Event, count: u32) -> SmallVec<[Charged<S>; 1]> {
         let places = self.given_back(now, event, count);
-        if let Some(message) = event.instance.and_then(|instance| self.messages.get_mut(&instance)) {
+        if let Some(message) = event.instance.and_then(|instance| self.messages.get_mut(instance)) {
             message.recipients.retain(|recipient| *recipient != event.recipient);
         }
         places
@@ -165,22 +169,15 @@ impl<S: Clone, N: Clone> Instances<S, N> {
 
     /// The memory of `event`'s message as it stands, to be put back by [`Instances::restore`].
     pub fn image(&self, event: &Event) -> Option<Message<S, N>> {
-        event.instance.and_then(|instance| self.messages.get(&instance)).cloned()
+        event.instance.and_then(|instance| self.messages.get(instance)).cloned()
     }
 
     /// Puts back what [`Instances::image`] gave: what was remembered since did not come about.
     pub fn restore(&mut self, event: &Event, image: Option<Message<S, N>>) {
         let Some(instance) = event.instance else { return };
         match image {
-            Some(message) => {
-                self.messages.insert(instance, message);
-            }
-            None => {
-                self.messages.remove(&instance);
-                if self.order.back().is_some_and(|(_, last)| *last == instance) {
-                    self.order.pop_back();
-                }
-            }
+            Some(message) => self.messages.put(instance, message),
+            None => drop(self.messages.remove(instance)),
         }
     }
 
@@ -188,30 +185,32 @@ impl<S: Clone, N: Clone> Instances<S, N> {
     /// given back also when no mail comes.
     pub fn forget_old(&mut self, now: u64, steps: usize) {
         for _ in 0..steps {
-            match self.order.front() {
-                Some((remembered, _)) if expired(now, *remembered) => self.turn_oldest(now),
+            match self.messages.front() {
+                Some(message) if expired(now, message.placed) => self.turn_oldest(now),
                 _ => return,
             }
         }
     }
 
+    /// Forgets all messages whose time has passed, and gives their memory back.
+    pub fn forget_all_old(&mut self, now: u64) {
+        self.forget_old(now, usize::MAX);
+        self.messages.shrink();
+    }
+
     fn known(&self, now: u64, instance: u128) -> Option<&Message<S, N>> {
-        self.messages.get(&instance).filter(|message| !expired(now, message.touched))
+        self.messages.get(instance).filter(|message| !expired(now, message.touched))
     }
 
     fn touch(&mut self, now: u64, instance: u128) -> &mut Message<S, N> {
         // Each request of a message makes room for what it may add: constant work, bounded memory.
         self.forget_old(now, 2);
-        while self.messages.len() >= self.capacity && !self.messages.contains_key(&instance) {
+        while self.len() >= self.capacity && self.messages.get(instance).is_none() {
             self.drop_oldest();
         }
-        let order = &mut self.order;
-        let message = self.messages.entry(instance).or_insert_with(|| {
-            order.push_back((now, instance));
-            Message { touched: now, recipients: SmallVec::new(), charged: SmallVec::new(), note: None }
-        });
+        let message = self.messages.get_or_push(instance, || Message::new(now));
         if expired(now, message.touched) {
-            *message = Message { touched: now, recipients: SmallVec::new(), charged: SmallVec::new(), note: None };
+            *message = Message { placed: message.placed, ..Message::new(now) };
         }
         message.touched = now;
         message
@@ -219,30 +218,25 @@ impl<S: Clone, N: Clone> Instances<S, N> {
 
     /// Forgets the first in order if its time has passed; one that was heard of since moves to the end.
     fn turn_oldest(&mut self, now: u64) {
-        let Some((_, instance)) = self.order.pop_front() else { return };
-        match self.messages.get(&instance).map(|message| message.touched) {
-            Some(touched) if expired(now, touched) => {
-                self.messages.remove(&instance);
-            }
-            Some(touched) => self.order.push_back((touched, instance)),
-            None => {}
+        if let Some((instance, message)) = self.messages.pop_front()
+            && !expired(now, message.touched)
+        {
+            self.put_last(instance, message);
         }
     }
 
     /// Forgets the message not heard of for longest (as nearly as the order knows).
     fn drop_oldest(&mut self) {
-        while let Some((remembered, instance)) = self.order.pop_front() {
-            match self.messages.get(&instance).map(|message| message.touched) {
-                Some(touched) if touched > remembered => self.order.push_back((touched, instance)),
-                Some(_) => {
-                    self.messages.remove(&instance);
-                    return;
-                }
-                None => {}
+        while let Some((instance, message)) = self.messages.pop_front() {
+            if message.touched <= message.placed {
+                return;
             }
+            self.put_last(instance, message);
         }
-        // Cannot be: each message stands in the order. Were it otherwise, memory must stay bounded.
-        self.messages.clear();
+    }
+
+    fn put_last(&mut self, instance: u128, message: Message<S, N>) {
+        self.messages.put(instance, Message { placed: message.touched, ..message });
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Pure, in memory:
 //! - [`event`]: what a request is worth, and to which message it belongs
-//! - [`instance`]: what is remembered of a message while it arrives
+//! - [`instance`], `ring`: what is remembered of a message while it arrives
 //! - [`counter`]: what an account or a domain has used of its windows
 //! - [`draft`]: a request that wants to be charged, and what it draws on
 //! - [`book`]: counters and messages together, and the decision
@@ -34,6 +34,7 @@ pub mod ledger;
 pub mod queue;
 mod reading;
 pub mod receipt;
+mod ring;
 mod rows;
 mod set_back;
 mod sql;
