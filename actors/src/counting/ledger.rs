@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use std::hash::BuildHasher as _;
 use tokio::sync::{mpsc, oneshot};
 
@@ -71,8 +72,10 @@ pub enum Charging {
 /// A request that waits for the writer.
 pub(super) struct Waiting {
     event: Event,
-    account: Box<[u8]>,
-    domain: Box<[u8]>,
+    /// The account, and behind it the domain if it does not end with that.
+    names: SmallVec<[u8; 48]>,
+    account: usize,
+    domain: usize,
     windows: [i64; WINDOWS],
     closes: i64,
     slot: u8,
@@ -84,10 +87,15 @@ pub(super) struct Waiting {
 
 impl Waiting {
     fn new(draft: &Draft<'_>, answer: Reply<Answer>) -> Self {
+        let mut names = SmallVec::from_slice(draft.account);
+        if !draft.account.ends_with(draft.domain) {
+            names.extend_from_slice(draft.domain);
+        }
         Self {
             event: draft.event,
-            account: draft.account.into(),
-            domain: draft.domain.into(),
+            names,
+            account: draft.account.len(),
+            domain: draft.domain.len(),
             windows: draft.windows,
             closes: draft.closes,
             slot: draft.slot,
@@ -101,8 +109,8 @@ impl Waiting {
     pub(super) fn draft(&self) -> Draft<'_> {
         Draft {
             event: self.event,
-            account: &self.account,
-            domain: &self.domain,
+            account: &self.names[..self.account],
+            domain: &self.names[self.names.len() - self.domain..],
             windows: self.windows,
             closes: self.closes,
             slot: self.slot,
