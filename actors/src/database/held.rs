@@ -90,7 +90,8 @@ where
     Ok(query)
 }
 
-fn failed(error: SqlxError) -> DbErr {
+/// What sea-orm makes of the driver's error.
+pub(crate) fn failed(error: SqlxError) -> DbErr {
     match error {
         SqlxError::PoolTimedOut => DbErr::ConnectionAcquire(ConnAcquireErr::Timeout),
         SqlxError::PoolClosed => DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed),

@@ -39,6 +39,7 @@ use crate::watch::Watch;
 pub use self::describe::Description;
 pub use self::error::DatabaseError;
 pub use self::held::Held;
+pub(crate) use self::held::failed;
 pub use self::probe::Probe;
 pub use self::read_only::ReadOnly;
 pub use self::settings::{Settings, Synchronous};

@@ -43,7 +43,7 @@ pub(super) fn lazy(settings: &Settings, connections: u32, trouble: Trouble) -> D
                 })
                 .busy_timeout(BUSY)
                 // Rows that a loader has not taken yet: enough that the reading thread seldom waits.
-                .row_buffer_size(1024);
+                .row_buffer_size(4096);
             // A file does not go away: an idle connection costs nothing and keeps its statements.
             let pool: SqlitePoolOptions = common(connections)
                 .idle_timeout(None)

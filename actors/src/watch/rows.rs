@@ -1,14 +1,24 @@
 //! The questions for rows: all of them in pieces, or those with given ids.
 
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use sea_orm::sqlx::{self, AssertSqlSafe};
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DbErr, QueryResult, Statement, Value};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
+use crate::database::failed;
 use crate::watch::follower::{Column, quote};
 
 /// Rows asked for at once: small enough that no statement lasts, big enough that questions cost nothing.
 const PIECE: i64 = 10_000;
 /// Ids in one question; every engine takes more parameters than that.
 const IDS: usize = 500;
+/// With more rows than that SQLite's thread is left to itself for a while.
+const FEW: usize = 1000;
+/// How long. It reads some thousand rows meanwhile, and the pool has room for four thousand.
+const WHILE: Duration = Duration::from_millis(1);
 /// As many ids in a row are asked for as a range.
 const RUN: usize = 16;
 
@@ -38,7 +48,10 @@ impl Query {
         let select = format!("SELECT {} FROM {from}", expressions.join(", "));
         let id = quote(backend, "id");
         let cast = if backend == DatabaseBackend::MySql { "SIGNED" } else { "BIGINT" };
-        let select_bounds = format!("SELECT CAST(MIN({id}) AS {cast}), CAST(MAX({id}) AS {cast}) FROM {from}");
+        // Each by itself: asked for both at once, SQLite reads the whole table.
+        let select_bounds = format!(
+            "SELECT (SELECT CAST(MIN({id}) AS {cast}) FROM {from}), (SELECT CAST(MAX({id}) AS {cast}) FROM {from})"
+        );
         Self { backend, select, select_ids, select_bounds, id }
     }
 
@@ -75,7 +88,7 @@ impl Query {
         let mut width = PIECE;
         loop {
             let end = from.saturating_add(width - 1).min(last);
-            let rows = self.ask(pool, &self.select, &condition, [from, end, PIECE]).await?;
+            let rows = self.piece(pool, &condition, [from, end, PIECE]).await?;
             let number = i64::try_from(rows.len()).unwrap_or(PIECE);
             let full = number == PIECE;
             let known = match rows.last() {
@@ -94,6 +107,40 @@ impl Query {
             } else {
                 width
             };
+        }
+    }
+
+    /// Many rows. Those of SQLite come one by one from a thread of its own, and to be woken for each costs both threads
+    /// more than the row: so of many, those that have come meanwhile are taken now and then.
+    async fn piece(
+        &self,
+        pool: &DatabaseConnection,
+        condition: &str,
+        parameters: [i64; 3],
+    ) -> Result<Vec<QueryResult>, DbErr> {
+        if self.backend != DatabaseBackend::Sqlite {
+            return self.ask(pool, &self.select, condition, parameters).await;
+        }
+        // As in `ask`: the text is this file's, the module's table and columns.
+        let query = sqlx::query(AssertSqlSafe(format!("{} WHERE {condition}", self.select)));
+        let query = parameters.into_iter().fold(query, |query, parameter| query.bind(parameter));
+        let mut coming = query.fetch(pool.get_sqlite_connection_pool());
+        let mut rows: Vec<QueryResult> = Vec::new();
+        loop {
+            let next = match rows.len() {
+                ..FEW => coming.next().await,
+                _ => match coming.next().now_or_never() {
+                    Some(next) => next,
+                    None => {
+                        sleep(WHILE).await;
+                        continue;
+                    }
+                },
+            };
+            match next {
+                Some(row) => rows.push(row.map_err(failed)?.into()),
+                None => return Ok(rows),
+            }
         }
     }
 
